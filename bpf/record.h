@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses from the kernel to user space. The only definition: the
+ * daemon's decoder (daemon/whenced/record.py) is checked against the BTF of
+ * this header by tests/conformance.
+ *
+ * Two rings:
+ *   hot   fixed-size struct whence_record, so that a reader decodes a whole
+ *         ring in one vector operation;
+ *   text  struct whence_text followed by `length` bytes: paths and arguments.
+ *         A hot record names its texts by id. A text is submitted before the
+ *         record that names it, so a reader that notes the hot ring's end,
+ *         drains hot up to there and then drains text always holds both.
+ *
+ * One aggregate map: struct whence_use_key -> struct whence_use.
+ */
+#ifndef WHENCE_RECORD_H
+#define WHENCE_RECORD_H
+
+enum whence_kind {
+	WHENCE_FORK = 1,	/* process, other = parent */
+	WHENCE_EXEC,		/* process, file = executable, texts */
+	WHENCE_EXIT,		/* process, value = exit code word of wait(2) */
+	WHENCE_READ,		/* first read of a file version by a process */
+	WHENCE_WRITE,		/* first write of a file version by a process */
+	WHENCE_OPEN_WRITE,	/* opened for writing: a new version begins */
+	WHENCE_CLOSE_WRITE,	/* a descriptor open for writing was closed */
+	WHENCE_MAP,		/* first mapping for reading */
+	WHENCE_EXECUTE,		/* first executable mapping (shared library) */
+	WHENCE_TRUNCATE,	/* ftruncate: a new version begins */
+	WHENCE_RENAME,		/* text = old, text2 = new, base/base2 = directories */
+	WHENCE_LINK,		/* the same */
+	WHENCE_UNLINK,		/* text, base */
+	WHENCE_TRUNCATE_PATH,	/* truncate(2): text, base */
+	WHENCE_PIPE_READ,	/* first read of a pipe or FIFO */
+	WHENCE_PIPE_WRITE,	/* first write of a pipe or FIFO */
+	WHENCE_PROCESS_SEEN,	/* iterator: process runs since before the start */
+	WHENCE_FILE_SEEN,	/* iterator: open descriptor from before the start */
+	WHENCE_KIND_COUNT
+};
+
+/* whence_record.flags */
+#define WHENCE_F_CREATED	(1 << 0)	/* the open created the file */
+#define WHENCE_F_TRUNCATED	(1 << 1)	/* the open emptied the file */
+#define WHENCE_F_MAY_WRITE	(1 << 2)	/* shared writable mapping */
+#define WHENCE_F_NAMELESS	(1 << 3)	/* unlinked when touched */
+#define WHENCE_F_DIRECTORY	(1 << 4)	/* rename of a directory */
+#define WHENCE_F_EXCHANGE	(1 << 5)	/* RENAME_EXCHANGE */
+#define WHENCE_F_ARGS_TRUNCATED	(1 << 6)	/* argv longer than captured */
+#define WHENCE_F_PATH_TRUNCATED	(1 << 7)	/* path longer than captured */
+#define WHENCE_F_SCRIPT		(1 << 8)	/* exec of a script */
+#define WHENCE_F_USER_TEXT	(1 << 9)	/* a path came from user memory */
+#define WHENCE_F_URING		(1 << 10)	/* through io_uring */
+#define WHENCE_F_TEXT_LOST	(1 << 11)	/* the text ring was full */
+#define WHENCE_F_SYMLINK_FD	(1 << 12)	/* linkat(AT_EMPTY_PATH) */
+#define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor can write */
+
+/* A process: never a bare pid. */
+struct whence_process {
+	__u64 start_ns;		/* start_boottime of the group leader */
+	__u32 tgid;		/* initial pid namespace */
+	__u32 exec_id;		/* self_exec_id: grows by one with each exec */
+};
+
+/* A file: never a path, never stat(2)'s st_dev. */
+struct whence_file {
+	__u64 inode;
+	__u32 device;		/* s_dev: major << 20 | minor */
+	__u32 generation;	/* i_generation */
+};
+
+struct whence_record {
+	__u64 sequence;		/* per CPU, gap free */
+	__u64 at_ns;		/* boot clock */
+	struct whence_process process;
+	struct whence_file file;
+	__u64 version;		/* write version of the file at this moment */
+	__u64 size_bytes;	/* i_size */
+	__u64 mtime_ns;		/* i_mtime */
+	__u64 value;		/* exit code word; bytes of the first touch */
+	__u64 text;		/* id of the path, or 0 */
+	__u64 text2;		/* id of the second text, or 0 */
+	__u64 other_start_ns;	/* parent process (fork, exec, seen) */
+	__u32 other_tgid;
+	__u32 other_exec_id;
+	__u32 uid;
+	__u32 login_uid;
+	__u32 session;
+	__u32 process_group;
+	__u32 terminal;		/* kernel device number */
+	__u32 mount_ns;
+	__u32 pid_ns;
+	__u32 magic;		/* s_magic of the file's superblock */
+	__u64 cgroup_id;
+	__s32 fd;		/* descriptor of the touch, -1 unknown */
+	__u16 kind;		/* enum whence_kind */
+	__u16 cpu;
+	__u32 flags;
+	__u32 nlink;		/* i_nlink of the file */
+	char comm[16];		/* comm of the group leader */
+};
+
+/* whence_text.part */
+enum whence_part {
+	WHENCE_TEXT_PATH = 1,	/* components, leaf first, each NUL-terminated */
+	WHENCE_TEXT_ARGS,	/* argument vector, each NUL-terminated */
+	WHENCE_TEXT_CWD,	/* as PATH */
+	WHENCE_TEXT_SCRIPT,	/* bprm->filename, one NUL-terminated string */
+	WHENCE_TEXT_USER_OLD,	/* path string of rename, link, unlink */
+	WHENCE_TEXT_USER_NEW,	/* second path string of rename, link */
+	WHENCE_TEXT_BASE_OLD,	/* as PATH: directory that the string starts at */
+	WHENCE_TEXT_BASE_NEW,
+};
+
+/* All texts of one record share its id and differ in part. */
+struct whence_text {
+	__u64 id;
+	__u32 part;		/* enum whence_part */
+	__u32 length;		/* bytes that follow */
+	__u32 flags;		/* WHENCE_F_PATH_TRUNCATED, _ARGS_TRUNCATED */
+	__u32 chunk;		/* 0, 1, … of a text longer than one record */
+};
+
+struct whence_use_key {
+	struct whence_process process;
+	struct whence_file file;
+};
+
+/* Everything after the first touch is only counted here. */
+struct whence_use {
+	__u64 read_ops;
+	__u64 read_bytes;
+	__u64 write_ops;
+	__u64 write_bytes;
+	__u64 map_ops;
+	__u64 first_ns;
+	__u64 last_ns;		/* of the last read or write */
+	__u64 last_write_ns;
+	__u64 version;		/* version of the last emitted touch */
+	__u32 touched;		/* bit per whence_kind already emitted */
+	__u32 unused;
+};
+
+/* Answer of the inode probe for one descriptor of the calling process. */
+struct whence_probe {
+	struct whence_file file;
+	__u64 version;
+	__u64 size_bytes;
+	__u64 mtime_ns;
+	__u64 ctime_ns;
+	__s32 writers;		/* i_writecount: > 0 open for writing */
+	__u32 found;		/* 0: no such descriptor */
+	__u32 mode;		/* i_mode */
+	__u32 magic;
+};
+
+/* Conservation counters, one set per class. */
+enum whence_class {
+	WHENCE_CLASS_LIFE,	/* fork, exec, exit, seen */
+	WHENCE_CLASS_TOUCH,	/* first touches */
+	WHENCE_CLASS_NAME,	/* rename, link, unlink, truncate by path */
+	WHENCE_CLASS_TEXT,	/* texts */
+	WHENCE_CLASS_USE,	/* rows of the aggregate map */
+	WHENCE_CLASS_COUNT
+};
+
+struct whence_count {
+	__u64 attempted;
+	__u64 stored;
+	__u64 lost;
+};
+
+#endif
