@@ -74,7 +74,7 @@ struct whence_record {
 	__u64 at_ns;		/* boot clock */
 	struct whence_process process;
 	struct whence_file file;
-	__u64 version;		/* write version of the file at this moment */
+	__u64 version;		/* write version of the file: epoch << 32 | writes */
 	__u64 size_bytes;	/* i_size */
 	__u64 mtime_ns;		/* i_mtime */
 	__u64 value;		/* exit code word; bytes of the first touch */
@@ -121,6 +121,16 @@ struct whence_text {
 	__u32 chunk;		/* 0, 1, … of a text longer than one record */
 };
 
+/*
+ * Write version of a file, see docs/design/0001-the-spine.md. `pending` is set
+ * by an open for writing: the next change begins a new epoch.
+ */
+struct whence_version {
+	__u64 number;		/* epoch << 32 | writes */
+	__u32 pending;
+	__u32 unused;
+};
+
 struct whence_use_key {
 	struct whence_process process;
 	struct whence_file file;
@@ -134,9 +144,10 @@ struct whence_use {
 	__u64 write_bytes;
 	__u64 map_ops;
 	__u64 first_ns;
-	__u64 last_ns;		/* of the last read or write */
-	__u64 last_write_ns;
-	__u64 version;		/* version of the last emitted touch */
+	__u64 last_read_jiffies; /* a clock read costs more than the rest of a hit */
+	__u64 last_write_ns;	/* exact: lineage compares it with reads */
+	__u32 read_epoch;	/* epoch of the last emitted read touch */
+	__u32 write_epoch;	/* epoch of the last emitted write touch */
 	__u32 touched;		/* bit per whence_kind already emitted */
 	__u32 unused;
 };
@@ -152,6 +163,41 @@ struct whence_probe {
 	__u32 found;		/* 0: no such descriptor */
 	__u32 mode;		/* i_mode */
 	__u32 magic;
+};
+
+/* What a system call does with files; the table is data (whenced/syscalls.py). */
+enum whence_work {
+	WHENCE_WORK_NONE,
+	WHENCE_WORK_READ,	/* descriptor is argument 1 */
+	WHENCE_WORK_WRITE,	/* the same */
+	WHENCE_WORK_OPEN,	/* descriptor is the result */
+	WHENCE_WORK_CLOSE,	/* descriptor is argument 1 */
+	WHENCE_WORK_MMAP,	/* descriptor is argument 5 */
+	WHENCE_WORK_SENDFILE,	/* out is argument 1, in is argument 2 */
+	WHENCE_WORK_SPLICE,	/* in is argument 1, out is argument 3 */
+	WHENCE_WORK_FTRUNCATE,	/* descriptor is argument 1 */
+	WHENCE_WORK_IOCTL,	/* FICLONE, FICLONERANGE: out 1, in by argument 3 */
+	WHENCE_WORK_RENAME,	/* old 1, new 2 */
+	WHENCE_WORK_RENAMEAT,	/* directories 1 and 3, paths 2 and 4, flags 5 */
+	WHENCE_WORK_LINK,	/* old 1, new 2 */
+	WHENCE_WORK_LINKAT,	/* directories 1 and 3, paths 2 and 4, flags 5 */
+	WHENCE_WORK_UNLINK,	/* path 1 */
+	WHENCE_WORK_UNLINKAT,	/* directory 1, path 2 */
+	WHENCE_WORK_TRUNCATE,	/* path 1 */
+	WHENCE_WORK_IO_SUBMIT,	/* control blocks at argument 3 */
+};
+
+#define WHENCE_SYSCALLS 512
+
+/* Settings, constant once loaded; the verifier prunes what they rule out. */
+struct whence_config {
+	__u8 work[WHENCE_SYSCALLS];		/* enum whence_work by number */
+	__u8 work_compat[WHENCE_SYSCALLS];	/* the same for 32-bit calls */
+	__u32 cgroup_count;	/* entries of scope_cgroups; 0: no limit */
+	__u32 uid_count;	/* entries of uids; 0: no limit */
+	__u32 uids[16];
+	__u32 uring_cqe_argument;	/* io_uring_complete has (ctx, req, cqe) */
+	__u32 unused;
 };
 
 /* Conservation counters, one set per class. */

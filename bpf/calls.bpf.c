@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The one program on system calls: look the number up, hand over. */
+
+/* Calls that move bytes between two descriptors. */
+static __noinline int moved(struct task_struct *task, __s32 from, __s32 to, __s64 bytes)
+{
+	touch_fd(task, from, WHENCE_READ, bytes);
+	return touch_fd(task, to, WHENCE_WRITE, bytes);
+}
+
+/* The rarer calls, out of the hot path's way. */
+static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs, __s64 result,
+				 __u32 work)
+{
+	bool compat = is_compat(task);
+
+	switch (work) {
+	case WHENCE_WORK_OPEN:
+		return open_done(task, result);
+	case WHENCE_WORK_CLOSE:
+		return closed(task, argument(regs, compat, 1));
+	case WHENCE_WORK_MMAP:
+		return mapped(task, regs, compat);
+	case WHENCE_WORK_SENDFILE:
+		return moved(task, argument(regs, compat, 2), argument(regs, compat, 1), result);
+	case WHENCE_WORK_SPLICE:
+		return moved(task, argument(regs, compat, 1), argument(regs, compat, 3), result);
+	case WHENCE_WORK_FTRUNCATE:
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_TRUNCATE, 0);
+	case WHENCE_WORK_IOCTL:
+		return cloned(task, regs, compat);
+	default:
+		return name_changed(task, regs, compat, work);
+	}
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_call, struct pt_regs *regs, long result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 number = regs->orig_ax & (WHENCE_SYSCALLS - 1);
+	bool compat = is_compat(task);
+	__u32 work = compat ? config.work_compat[number] : config.work[number];
+
+	/* -4095..-1 are errors; an mmap address is none of them */
+	if (!work || (result < 0 && result > -4096))
+		return 0;
+	if (!in_scope(task))
+		return 0;
+	if (work == WHENCE_WORK_READ)
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_READ, result);
+	if (work == WHENCE_WORK_WRITE)
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, result);
+	return rarer_call(task, regs, result, work);
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The tp_btf back end, one compilation unit: every program that whenced loads.
+ * It observes and counts losses; it decides nothing.
+ */
+#include "kernel.h"
+
+#include "process.bpf.c"
+#include "files.bpf.c"
+#include "names.bpf.c"
+#include "calls.bpf.c"
+#include "uring.bpf.c"
+#include "iterators.bpf.c"
+#include "probe.bpf.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Files through system calls, seen at sys_exit: only what succeeded, with the
+ * struct file that the descriptor names. One program, one table look-up per
+ * system call; everything after the first touch is one hash look-up.
+ */
+#include "identity.bpf.h"
+#include "path.bpf.h"
+
+/* What one touch is about; built once per call, on the stack. */
+struct touch {
+	struct task_struct *task;
+	struct file *file;
+	__u64 bytes;
+	__s32 fd;
+	__u32 slot;
+	__u32 flags;
+	__u16 kind;
+};
+
+static __always_inline __u32 epoch_of(__u64 number)
+{
+	return number >> 32;
+}
+
+static __always_inline __u64 version_of(const struct whence_file *file)
+{
+	struct whence_version *version = bpf_map_lookup_elem(&versions, file);
+
+	return version ? version->number : 0;
+}
+
+/* A file is about to change for the first time since capture began. */
+static __always_inline __u64 first_version(const struct whence_file *file, __u64 number, __u32 pending)
+{
+	struct whence_version version = { .number = number, .pending = pending };
+
+	bpf_map_update_elem(&versions, file, &version, BPF_NOEXIST);
+	return number;
+}
+
+/* A write happened: one more, and a new epoch when a writer had just opened. */
+static __always_inline __u64 note_write(const struct whence_file *file)
+{
+	struct whence_version *version = bpf_map_lookup_elem(&versions, file);
+
+	if (!version)
+		return first_version(file, (1ULL << 32) + 1, 0);
+	if (version->pending) {
+		version->pending = 0;
+		__sync_fetch_and_add(&version->number, (1ULL << 32) + 1);
+	} else {
+		__sync_fetch_and_add(&version->number, 1);
+	}
+	return version->number;
+}
+
+/* The content was cut: a new epoch at once. */
+static __always_inline __u64 note_truncation(const struct whence_file *file)
+{
+	struct whence_version *version = bpf_map_lookup_elem(&versions, file);
+
+	if (!version)
+		return first_version(file, 1ULL << 32, 0);
+	version->pending = 0;
+	__sync_fetch_and_add(&version->number, 1ULL << 32);
+	return version->number;
+}
+
+/* The first touch of its kind: say so now, with the path. */
+static __noinline int send_touch(struct touch *touch, __u64 number)
+{
+	struct whence_record *record;
+	struct task_struct *task = touch->task;
+	struct file *file = touch->file;
+	struct inode *inode = file->f_inode;
+	__u64 id = next_text_id(touch->slot);
+	__u32 flags = touch->flags;
+
+	flags |= send_path_at(&file->f_path, id,
+			   WHENCE_TEXT_PATH, touch->slot);
+	if (is_nameless(file->f_path.dentry))
+		flags |= WHENCE_F_NAMELESS;
+	record = begin_record(touch->kind, WHENCE_CLASS_TOUCH);
+	if (!record)
+		return 0;
+	record->process = process_of(task);
+	fill_file(record, inode);
+	record->mount_ns = task->nsproxy->mnt_ns->ns.inum;
+	record->version = number;
+	record->value = touch->bytes;
+	record->text = id;
+	record->fd = touch->fd;
+	record->flags = flags;
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/* The row of (process, file), made when missing; NULL when the table is full. */
+static __always_inline struct whence_use *use_of(struct whence_use_key *key)
+{
+	struct whence_use fresh = {};
+	struct whence_use *use;
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(&use_now, &zero);
+
+	if (!table)
+		return NULL;
+	use = bpf_map_lookup_elem(table, key);
+	if (use)
+		return use;
+	fresh.first_ns = bpf_ktime_get_boot_ns();
+	bpf_map_update_elem(table, key, &fresh, BPF_NOEXIST);
+	use = bpf_map_lookup_elem(table, key);
+	count(WHENCE_CLASS_USE, use);
+	return use;
+}
+
+static __always_inline bool is_first(struct whence_use *use, __u16 kind)
+{
+	__u32 bit = 1U << kind;
+
+	if (use->touched & bit)
+		return false;
+	__sync_fetch_and_or(&use->touched, bit);
+	return true;
+}
+
+static __always_inline void use_read(struct touch *touch, struct whence_use_key *key)
+{
+	__u64 number = version_of(&key->file);
+	struct whence_use *use = use_of(key);
+
+	if (!use) {
+		send_touch(touch, number);
+		return;
+	}
+	__sync_fetch_and_add(&use->read_ops, 1);
+	__sync_fetch_and_add(&use->read_bytes, touch->bytes);
+	use->last_read_jiffies = bpf_jiffies64();
+	if (!is_first(use, WHENCE_READ) && use->read_epoch == epoch_of(number))
+		return;
+	use->read_epoch = epoch_of(number);
+	send_touch(touch, number);
+}
+
+static __always_inline void use_write(struct touch *touch, struct whence_use_key *key)
+{
+	__u64 number = touch->kind == WHENCE_TRUNCATE ? note_truncation(&key->file)
+						      : note_write(&key->file);
+	struct whence_use *use = use_of(key);
+
+	if (!use) {
+		send_touch(touch, number);
+		return;
+	}
+	__sync_fetch_and_add(&use->write_ops, 1);
+	__sync_fetch_and_add(&use->write_bytes, touch->bytes);
+	use->last_write_ns = bpf_ktime_get_boot_ns();
+	if (!is_first(use, touch->kind) && use->write_epoch == epoch_of(number))
+		return;
+	use->write_epoch = epoch_of(number);
+	send_touch(touch, number);
+}
+
+/* Mappings, pipes: only that it happened. */
+static __always_inline void use_once(struct touch *touch, struct whence_use_key *key)
+{
+	struct whence_use *use = use_of(key);
+
+	if (use && !is_first(use, touch->kind))
+		return;
+	send_touch(touch, version_of(&key->file));
+}
+
+/* Regular files by kind; a pipe or FIFO only as a stream; the rest not at all. */
+static __noinline int use_file(struct touch *touch)
+{
+	struct inode *inode = touch->file->f_inode;
+	__u32 type = inode->i_mode & S_IFMT;
+	struct whence_use_key key;
+
+	if (type != S_IFREG && type != S_IFIFO)
+		return 0;
+	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
+		return 0;
+	key.process = process_of(touch->task);
+	key.file = file_of(inode);
+	if (type == S_IFIFO) {
+		if (touch->kind != WHENCE_READ && touch->kind != WHENCE_WRITE)
+			return 0;
+		touch->kind = touch->kind == WHENCE_READ ? WHENCE_PIPE_READ : WHENCE_PIPE_WRITE;
+		use_once(touch, &key);
+	} else if (touch->kind == WHENCE_READ) {
+		use_read(touch, &key);
+	} else if (touch->kind == WHENCE_WRITE || touch->kind == WHENCE_TRUNCATE) {
+		use_write(touch, &key);
+	} else {
+		use_once(touch, &key);
+	}
+	return 0;
+}
+
+static __always_inline int touch_fd(struct task_struct *task, __s32 fd, __u16 kind, __s64 bytes)
+{
+	struct touch touch = {
+		.task = task,
+		.file = file_at(task, fd),
+		.bytes = bytes,
+		.fd = fd,
+		.kind = kind,
+		.slot = SCRATCH_CALL,
+	};
+
+	return touch.file ? use_file(&touch) : 0;
+}
+
+/* An open for writing: the file may be new, or empty now. */
+static __noinline int opened(struct touch *touch)
+{
+	struct open_key key = { .tgid = touch->task->tgid, .fd = touch->fd };
+	struct inode *inode = touch->file->f_inode;
+	struct whence_version *version;
+	struct whence_file file;
+	__u64 number = 0;
+
+	if (!(touch->file->f_mode & FMODE_WRITE) || (inode->i_mode & S_IFMT) != S_IFREG)
+		return 0;
+	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
+		return 0;
+	file = file_of(inode);
+	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
+	if (touch->file->f_mode & FMODE_CREATED)
+		touch->flags |= WHENCE_F_CREATED;
+	/* O_TRUNC is gone from f_flags here; an empty file is as good as cut */
+	if (inode->i_size == 0) {
+		touch->flags |= WHENCE_F_TRUNCATED;
+		number = note_truncation(&file);
+	} else {
+		version = bpf_map_lookup_elem(&versions, &file);
+		if (version) {
+			version->pending = 1;
+			number = version->number;
+		} else {
+			first_version(&file, 0, 1);
+		}
+	}
+	touch->kind = WHENCE_OPEN_WRITE;
+	return send_touch(touch, number);
+}
+
+static __always_inline int open_done(struct task_struct *task, __s64 fd)
+{
+	struct touch touch = {
+		.task = task, .file = file_at(task, fd), .fd = fd, .slot = SCRATCH_CALL,
+	};
+
+	return touch.file ? opened(&touch) : 0;
+}
+
+/* The struct file is gone by now; its identity was kept when it was opened. */
+static __noinline int closed(struct task_struct *task, __s32 fd)
+{
+	struct open_key key = { .tgid = task->tgid, .fd = fd };
+	struct whence_file *file = bpf_map_lookup_elem(&open_for_writing, &key);
+	struct whence_record *record;
+
+	if (!file)
+		return 0;
+	record = begin_record(WHENCE_CLOSE_WRITE, WHENCE_CLASS_TOUCH);
+	if (record) {
+		record->process = process_of(task);
+		record->file = *file;
+		record->version = version_of(file);
+		record->fd = fd;
+		bpf_ringbuf_submit(record, 0);
+	}
+	bpf_map_delete_elem(&open_for_writing, &key);
+	return 0;
+}
+
+static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, bool compat)
+{
+	__u32 protection = argument(regs, compat, 3), flags = argument(regs, compat, 4);
+	__s32 fd = argument(regs, compat, 5);
+	struct touch touch = {
+		.task = task, .file = file_at(task, fd), .fd = fd,
+		.kind = WHENCE_MAP, .slot = SCRATCH_CALL,
+	};
+
+	if (flags & MAP_ANONYMOUS || !touch.file)
+		return 0;
+	if (protection & PROT_EXEC)
+		touch.kind = WHENCE_EXECUTE;
+	use_file(&touch);
+	if (flags & MAP_SHARED && protection & PROT_WRITE) {
+		touch.kind = WHENCE_WRITE;
+		touch.flags = WHENCE_F_MAY_WRITE;
+		use_file(&touch);
+	}
+	return 0;
+}
+
+static __noinline int cloned(struct task_struct *task, struct pt_regs *regs, bool compat)
+{
+	__u32 command = argument(regs, compat, 2);
+	__u64 parameter = argument(regs, compat, 3);
+	__s64 source = parameter;
+
+	if (command != FICLONE && command != FICLONERANGE)
+		return 0;
+	/* struct file_clone_range begins with the source descriptor */
+	if (command == FICLONERANGE &&
+	    bpf_probe_read_user(&source, sizeof(source), (void *)parameter))
+		return 0;
+	touch_fd(task, source, WHENCE_READ, 0);
+	return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, 0);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What was there before capture began. whenced attaches first and walks then:
+ * nothing can slip between, and a live record of the same process wins.
+ * Arguments of such processes come from procfs, and their rows say so.
+ */
+
+SEC("iter/task")
+int seen_process(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+	struct whence_record *record;
+	struct file *executable;
+	__u64 id;
+
+	if (!task || task->pid != task->tgid || task->flags & PF_KTHREAD || !task->mm)
+		return 0;
+	if (is_task_excluded(task))
+		return 0;
+	executable = task->mm->exe_file;
+	id = next_text_id(SCRATCH_ITERATOR);
+	if (executable)
+		send_path_at(&executable->f_path, id,
+			  WHENCE_TEXT_PATH, SCRATCH_ITERATOR);
+	if (task->fs)
+		send_path_at(&task->fs->pwd, id,
+			  WHENCE_TEXT_CWD, SCRATCH_ITERATOR);
+	record = begin_record(WHENCE_PROCESS_SEEN, WHENCE_CLASS_LIFE);
+	if (!record)
+		return 0;
+	fill_process(record, task);
+	if (executable)
+		fill_file(record, executable->f_inode);
+	fill_other(record, process_of(task->real_parent));
+	record->text = id;
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+SEC("iter/task_file")
+int seen_file(struct bpf_iter__task_file *context)
+{
+	struct task_struct *task = context->task;
+	struct file *file = context->file;
+	struct open_key key;
+	struct whence_file identity;
+	struct touch touch = { .slot = SCRATCH_ITERATOR, .kind = WHENCE_FILE_SEEN };
+	struct inode *inode;
+
+	if (!task || !file || task->pid != task->tgid || is_task_excluded(task))
+		return 0;
+	inode = file->f_inode;
+	if ((inode->i_mode & S_IFMT) != S_IFREG || is_pseudo(inode->i_sb->s_magic))
+		return 0;
+	touch.task = typed(struct task_struct, task);
+	touch.file = typed(struct file, file);
+	touch.fd = context->fd;
+	identity = file_of(inode);
+	if (file->f_mode & FMODE_WRITE) {
+		key.tgid = task->tgid;
+		key.fd = context->fd;
+		bpf_map_update_elem(&open_for_writing, &key, &identity, BPF_ANY);
+		touch.flags = WHENCE_F_WRITABLE;
+	}
+	return send_touch(&touch, version_of(&identity));
+}

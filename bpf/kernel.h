@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every kernel field that whence reads, and nothing else. Offsets are not
+ * taken from here: each access is relocated against the running kernel's BTF
+ * at load (CO-RE), so order and padding are of no meaning.
+ */
+#ifndef WHENCE_KERNEL_H
+#define WHENCE_KERNEL_H
+
+#define __VMLINUX_H__ /* bpf_tracing.h: use the kernel's names in pt_regs */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs {
+	unsigned long r10, r9, r8, ax, cx, dx, si, di, orig_ax, bx, bp, sp, ip;
+};
+
+/* include/linux/types.h */
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+/* include/linux/dcache.h */
+struct qstr {
+	__u32 len;
+	const unsigned char *name;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+/* include/linux/mount.h, fs/mount.h */
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+/* include/linux/fs.h */
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	__u16 i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+	__s64 i_size;
+	__u32 i_generation;
+	atomic_t i_writecount;
+	/* since 6.11 (commit 3aa63a569c64); before, see shims.bpf.h */
+	__s64 i_mtime_sec;
+	__u32 i_mtime_nsec;
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
+};
+
+struct file {
+	__u32 f_mode;
+	struct inode *f_inode;
+	struct path f_path;
+};
+
+/* include/linux/fdtable.h */
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fs_struct {
+	struct path root, pwd;
+};
+
+/* include/linux/ns_common.h and the namespaces */
+struct ns_common {
+	unsigned int inum;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+};
+
+/* include/linux/pid.h */
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
+};
+
+/* include/linux/tty.h, tty_driver.h */
+struct tty_driver {
+	int major, minor_start;
+};
+
+struct tty_struct {
+	int index;
+	struct tty_driver *driver;
+};
+
+/* include/linux/sched/signal.h */
+struct signal_struct {
+	atomic_t live;
+	unsigned int flags;
+	int group_exit_code;
+	struct pid *pids[4];
+	struct tty_struct *tty;
+};
+
+/* include/linux/cred.h */
+struct cred {
+	kuid_t uid;
+};
+
+/* include/linux/cgroup-defs.h, kernfs.h */
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+/* include/linux/mm_types.h */
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+	struct file *exe_file;
+};
+
+/* arch/x86/include/asm/thread_info.h */
+struct thread_info {
+	__u32 status;
+};
+
+/* include/linux/sched.h */
+struct io_uring_task;
+struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
+	int exit_code;
+	int pid, tgid;
+	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	__u64 start_boottime;
+	__u64 self_exec_id;
+	struct mm_struct *mm;
+	struct files_struct *files;
+	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	const struct cred *real_cred;
+	kuid_t loginuid;
+	struct css_set *cgroups;
+	char comm[16];
+};
+
+/* include/linux/binfmts.h */
+struct linux_binprm {
+	struct file *file;
+	const char *filename, *interp;
+};
+
+/* include/linux/io_uring_types.h */
+struct io_uring_task {
+	struct task_struct *task;
+};
+
+struct io_kiocb {
+	struct file *file;
+	__u8 opcode;
+	struct io_uring_task *tctx; /* since 6.13; before, see shims.bpf.h */
+};
+
+struct io_uring_cqe {
+	__s32 res;
+};
+
+/* include/linux/bpf.h: contexts of the iterators */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
+#pragma clang attribute pop
+
+/* include/uapi/linux/stat.h */
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define S_IFIFO 0010000
+#define S_IFDIR 0040000
+
+/* include/linux/fs.h */
+#define FMODE_WRITE 0x2
+#define FMODE_CREATED 0x100000
+
+/* include/linux/sched.h, sched/signal.h, pid_types.h */
+#define PF_KTHREAD 0x00200000
+#define SIGNAL_GROUP_EXIT 0x00000004
+#define PIDTYPE_PGID 2
+#define PIDTYPE_SID 3
+
+/* arch/x86/include/asm/thread_info.h: the call in progress is 32-bit */
+#define TS_COMPAT 0x0002
+
+/* include/uapi/linux/fcntl.h, mman.h, fs.h */
+#define AT_FDCWD -100
+#define PROT_WRITE 0x2
+#define PROT_EXEC 0x4
+#define MAP_SHARED 0x01
+#define MAP_ANONYMOUS 0x20
+#define FICLONE 0x40049409
+#define FICLONERANGE 0x4020940d
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Maps and rings, and the only functions that put records into rings. */
+#ifndef WHENCE_MAPS_H
+#define WHENCE_MAPS_H
+
+#include "kernel.h"
+#include "record.h"
+#include "shims.bpf.h"
+
+/* A section of its own: the loader finds the one variable at offset 0. */
+const volatile struct whence_config config SEC(".rodata.config") = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} hot SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} text SEC(".maps");
+
+/* The inner map is replaced as a whole, never drained live: see record.h. */
+struct use_table {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct whence_use_key);
+	__type(value, struct whence_use);
+};
+
+struct use_table use_first SEC(".maps");
+struct use_table use_second SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct use_table);
+} use_now SEC(".maps") = {
+	.values = { &use_first },
+};
+
+/* LRU: an evicted file looks unwritten; whenced then notices mtime and size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct whence_file);
+	__type(value, struct whence_version);
+} versions SEC(".maps");
+
+struct open_key {
+	__u32 tgid;
+	__s32 fd;
+};
+
+/* Descriptors that were opened for writing: makes close(2) tell which file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 15);
+	__type(key, struct open_key);
+	__type(value, struct whence_file);
+} open_for_writing SEC(".maps");
+
+/* Non-zero in the leader's storage: whence itself, and its descendants. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} excluded SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 8);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} scope_cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WHENCE_CLASS_COUNT);
+	__type(key, __u32);
+	__type(value, struct whence_count);
+} counts SEC(".maps");
+
+/* Programs that can interrupt each other on one CPU use different slots. */
+enum scratch_slot { SCRATCH_CALL, SCRATCH_LIFE, SCRATCH_URING, SCRATCH_ITERATOR, SCRATCH_COUNT };
+
+#define TEXT_BYTES 8192
+#define NAME_BYTES 256
+
+struct scratch {
+	struct whence_text head;
+	char data[TEXT_BYTES + NAME_BYTES];
+	__u64 serial; /* per CPU and slot: ids of texts */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_COUNT);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/* Gap-free numbers of hot records, one sequence per CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} sequences SEC(".maps");
+
+static __always_inline void count(__u32 class, bool stored)
+{
+	struct whence_count *counter = bpf_map_lookup_elem(&counts, &class);
+
+	if (!counter)
+		return;
+	counter->attempted++;
+	if (stored)
+		counter->stored++;
+	else
+		counter->lost++;
+}
+
+static __always_inline struct scratch *scratch_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&scratches, &slot);
+}
+
+/* An id that no other text of this boot has: CPU, slot, serial. */
+static __always_inline __u64 next_text_id(__u32 slot)
+{
+	struct scratch *scratch = scratch_at(slot);
+
+	if (!scratch)
+		return 0;
+	return ((__u64)bpf_get_smp_processor_id() << 52) | ((__u64)slot << 48) | ++scratch->serial;
+}
+
+/* Sends the first `length` bytes of the scratch text. */
+static __always_inline bool send_text(struct scratch *scratch, __u64 id, __u32 part, __u32 length,
+				      __u32 flags, __u32 chunk)
+{
+	if (length > TEXT_BYTES)
+		length = TEXT_BYTES;
+	scratch->head.id = id;
+	scratch->head.part = part;
+	scratch->head.length = length;
+	scratch->head.flags = flags;
+	scratch->head.chunk = chunk;
+	bool stored = !bpf_ringbuf_output(&text, scratch, sizeof(struct whence_text) + length,
+					  BPF_RB_NO_WAKEUP);
+	count(WHENCE_CLASS_TEXT, stored);
+	return stored;
+}
+
+/*
+ * Reserves a hot record. The sequence counts attempts, so that a record which
+ * found no room shows as a gap.
+ */
+static __always_inline struct whence_record *begin_record(__u16 kind, __u32 class)
+{
+	__u32 zero = 0;
+	__u64 *sequence = bpf_map_lookup_elem(&sequences, &zero);
+	struct whence_record *record;
+
+	if (!sequence)
+		return NULL;
+	++*sequence;
+	record = bpf_ringbuf_reserve(&hot, sizeof(*record), 0);
+	count(class, record);
+	if (!record)
+		return NULL;
+	__builtin_memset(record, 0, sizeof(*record));
+	record->sequence = *sequence;
+	record->cpu = bpf_get_smp_processor_id();
+	record->kind = kind;
+	record->at_ns = bpf_ktime_get_boot_ns();
+	record->fd = -1;
+	return record;
+}
+
+#endif

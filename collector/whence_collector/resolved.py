@@ -1,0 +1,159 @@
+"""A batch after its dictionaries were resolved to the collector's dense ids.
+
+The seam between storing rows and deriving runs and edges from them: plain data,
+no database, no protobuf. Times are Unix nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """A program that came into being; a later row of the same id replaces it."""
+
+    process_id: int
+    boot_id: int
+    tgid: int
+    start_ns: int  # boot clock, part of the identity
+    image: int
+    parent_process_id: int | None
+    at_unix_ns: int
+    origin: int  # whence.v1.ProcessOrigin
+    exe: str | None
+    exe_version_id: int | None
+    script: str | None
+    argv: tuple[str, ...]
+    arguments_truncated: bool
+    cwd: str | None
+    uid: int
+    user_name: str | None
+    login_uid: int
+    session: int
+    process_group: int
+    terminal: int
+    cgroup: str | None
+    mount_namespace: int
+    pid_namespace: int
+    command_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndRow:
+    """A program that ended, or whose image an exec replaced."""
+
+    process_id: int
+    at_unix_ns: int
+    exit_code: int
+    exit_signal: int
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessColumns:
+    """Accesses as equally long int64 arrays; row i is element i of each."""
+
+    process_id: Ints
+    version_id: Ints
+    path_id: Ints  # 0 unknown
+    op: Ints  # whence.v1.AccessOp
+    ops: Ints
+    bytes: Ints
+    first_unix_ns: Ints
+    last_unix_ns: Ints
+    flags: Ints  # sum of whence.v1.AccessFlag
+    mount_namespace: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """A rename, link, deletion or exchange."""
+
+    process_id: int
+    change: int  # whence.v1.NameChange
+    at_unix_ns: int
+    path_id: int
+    new_path_id: int  # 0 for a deletion
+    version_id: int | None
+    directory: bool
+    mount_namespace: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestRow:
+    """What a file version holds."""
+
+    version_id: int
+    state: int  # whence.v1.DigestState
+    artifact_id: int | None
+    size_bytes: int
+    reason: str | None
+    at_unix_ns: int
+    path_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRow:
+    """State of the repository that a program started in."""
+
+    process_id: int
+    repository: str
+    commit: str | None
+    branch: str | None
+    remote: str | None
+    dirty: bool
+    modified: tuple[str, ...]
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """First touch of a pipe or FIFO in one direction."""
+
+    process_id: int
+    boot_id: int
+    device: int
+    inode: int
+    write: bool
+    at_unix_ns: int
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LossRow:
+    """Conservation counters of one class over one interval."""
+
+    boot_id: int
+    record_class: str
+    attempted: int
+    received: int
+    lost: int
+    reason: str | None
+    from_unix_ns: int
+    until_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedBatch:
+    """Everything of one batch, in dense ids."""
+
+    host_id: int
+    boot_id: int
+    epoch: str
+    number: int
+    processes: tuple[ProcessRow, ...]
+    ends: tuple[EndRow, ...]
+    accesses: AccessColumns
+    names: tuple[NameRow, ...]
+    digests: tuple[DigestRow, ...]
+    code_states: tuple[CodeRow, ...]
+    streams: tuple[StreamRow, ...]
+    losses: tuple[LossRow, ...]

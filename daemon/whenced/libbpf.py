@@ -1,0 +1,173 @@
+"""A small ctypes binding to libbpf 1.x: the functions that whenced calls.
+
+Knows nothing of whence: no map names, no records. Each failing call raises
+BpfError with the operation, the kernel's errno and libbpf's last warnings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Final
+
+_Print = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_WARNING_BYTES: Final = 4096
+_BTF_KIND_TYPEDEF: Final = 8
+_BTF_KIND_FUNC: Final = 12
+
+# name -> (result, arguments); libbpf.h and bpf.h of libbpf 1.1
+_FUNCTIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
+    "bpf_object__open_file": (c_void_p, [c_char_p, c_void_p]),
+    "bpf_object__load": (c_int, [c_void_p]),
+    "bpf_object__close": (None, [c_void_p]),
+    "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_map__fd": (c_int, [c_void_p]),
+    "bpf_map__initial_value": (c_void_p, [c_void_p, POINTER(c_size_t)]),
+    "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
+    "bpf_program__fd": (c_int, [c_void_p]),
+    "bpf_program__set_autoload": (c_int, [c_void_p, ctypes.c_bool]),
+    "bpf_program__attach": (c_void_p, [c_void_p]),
+    "bpf_link__fd": (c_int, [c_void_p]),
+    "bpf_link__destroy": (c_int, [c_void_p]),
+    "bpf_iter_create": (c_int, [c_int]),
+    "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
+    "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_map_lookup_and_delete_batch": (
+        c_int,
+        [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
+    ),
+    "libbpf_set_print": (c_void_p, [_Print]),
+    "libbpf_num_possible_cpus": (c_int, []),
+    "btf__load_vmlinux_btf": (c_void_p, []),
+    "btf__find_by_name_kind": (c_int, [c_void_p, c_char_p, c_uint32]),
+    "btf__type_by_id": (c_void_p, [c_void_p, c_uint32]),
+    "btf__free": (None, [c_void_p]),
+}
+
+
+class BpfError(Exception):
+    """libbpf or the kernel refused; ``number`` is the errno."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class _BtfType(ctypes.Structure):
+    """struct btf_type (include/uapi/linux/btf.h)."""
+
+    _fields_ = (("name_off", c_uint32), ("info", c_uint32), ("type", c_uint32))
+
+
+def _open_library(path: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(path, use_errno=True)
+    except OSError as error:
+        message = f"cannot load {path}: install it with `apt-get install libbpf1` ({error})"
+        raise BpfError(message) from error
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+class Libbpf:
+    """One loaded libbpf; `warnings` keeps what it last complained about."""
+
+    def __init__(self, path: str = "libbpf.so.1") -> None:
+        self.warnings: deque[str] = deque(maxlen=60)
+        self._library = _open_library(path)
+        self._format = ctypes.CDLL(None).vsnprintf
+        self._format.argtypes = [c_char_p, c_size_t, c_char_p, c_void_p]
+        self._printer = _Print(self._note)  # kept: libbpf holds only the pointer
+        self._library.libbpf_set_print(self._printer)
+        self.cpu_count = int(self._library.libbpf_num_possible_cpus())
+
+    def _note(self, level: int, template: bytes, arguments: int) -> int:
+        # levels: 0 warning, 1 information, 2 debug; a va_list travels as a pointer
+        if level == 0:
+            buffer = ctypes.create_string_buffer(_WARNING_BYTES)
+            self._format(buffer, _WARNING_BYTES, template, arguments)
+            self.warnings.append(buffer.value.decode(errors="replace").strip())
+        return 0
+
+    def _fail(self, what: str) -> BpfError:
+        number = ctypes.get_errno()
+        last = "\n".join(list(self.warnings)[-12:])
+        return BpfError(f"{what}: {os.strerror(number)}" + (f"\n{last}" if last else ""), number)
+
+    def call(self, name: str, *arguments: object) -> int:
+        """Call a function whose result is an int; negative raises BpfError."""
+        result = int(getattr(self._library, name)(*arguments))
+        if result < 0:
+            raise self._fail(name)
+        return result
+
+    def pointer(self, what: str, name: str, *arguments: object) -> int:
+        """Call a function whose result is a pointer; NULL raises BpfError."""
+        result = getattr(self._library, name)(*arguments)
+        if not result:
+            raise self._fail(what)
+        return int(result)
+
+    def close_object(self, handle: int) -> None:
+        """Free an object: its programs and maps, unless they are held elsewhere."""
+        self._library.bpf_object__close(handle)
+
+    def destroy_link(self, link: int) -> None:
+        """Detach a program."""
+        self._library.bpf_link__destroy(link)
+
+    def drain_batch(self, fd: int, keys: int, values: int, capacity: int) -> int:
+        """Take up to ``capacity`` rows out of a hash map; 0 when it is empty.
+
+        ``keys`` and ``values`` are addresses of buffers that hold that many.
+        """
+        taken = c_uint32(capacity)
+        out = ctypes.create_string_buffer(8)  # where to go on; a deleting walk starts anew
+        result = self._library.bpf_map_lookup_and_delete_batch(
+            fd, None, out, keys, values, byref(taken), None
+        )
+        if result < 0 and ctypes.get_errno() != 2:  # ENOENT: that was all
+            raise self._fail("bpf_map_lookup_and_delete_batch")
+        return int(taken.value)
+
+    def look_up(self, fd: int, key: bytes, value_bytes: int) -> bytes | None:
+        """Return the value of ``key`` (all CPUs' for a per-CPU map), or None."""
+        value = ctypes.create_string_buffer(value_bytes)
+        result = self._library.bpf_map_lookup_elem(fd, ctypes.c_char_p(key), value)
+        return None if result < 0 else value.raw
+
+    def update(self, fd: int, key: bytes, value: bytes) -> None:
+        """Set ``key`` to ``value``; raises BpfError."""
+        self.call("bpf_map_update_elem", fd, ctypes.c_char_p(key), ctypes.c_char_p(value), 0)
+
+    def has_kernel_function(self, name: str) -> bool:
+        """Whether the running kernel's BTF knows a function of that name."""
+        return self._kernel_type(name, _BTF_KIND_FUNC) is not None
+
+    def tracepoint_arguments(self, name: str) -> int | None:
+        """Number of arguments of a tracepoint, None when the kernel lacks it."""
+        return self._kernel_type(f"btf_trace_{name}", _BTF_KIND_TYPEDEF)
+
+    def _kernel_type(self, name: str, kind: int) -> int | None:
+        btf = self.pointer("the kernel has no BTF", "btf__load_vmlinux_btf")
+        try:
+            type_id = int(self._library.btf__find_by_name_kind(btf, name.encode(), kind))
+            if type_id < 0:
+                return None
+            return self._argument_count(btf, type_id) if kind == _BTF_KIND_TYPEDEF else 0
+        finally:
+            self._library.btf__free(btf)
+
+    def _argument_count(self, btf: int, type_id: int) -> int:
+        """Follow typedef -> pointer -> prototype; its first argument is private data."""
+        for _ in range(2):
+            address = self._library.btf__type_by_id(btf, type_id)
+            type_id = _BtfType.from_address(address).type
+        prototype = _BtfType.from_address(self._library.btf__type_by_id(btf, type_id))
+        return int(prototype.info & 0xFFFF) - 1
