@@ -23,13 +23,6 @@ static __always_inline __u32 epoch_of(__u64 number)
 	return number >> 32;
 }
 
-static __always_inline __u64 version_of(const struct whence_file *file)
-{
-	struct whence_version *version = bpf_map_lookup_elem(&versions, file);
-
-	return version ? version->number : 0;
-}
-
 /* A file is about to change for the first time since capture began. */
 static __always_inline __u64 first_version(const struct whence_file *file, __u64 number, __u32 pending)
 {
@@ -137,7 +130,6 @@ static __always_inline void use_read(struct touch *touch, struct whence_use_key 
 	}
 	__sync_fetch_and_add(&use->read_ops, 1);
 	__sync_fetch_and_add(&use->read_bytes, touch->bytes);
-	use->last_read_jiffies = bpf_jiffies64();
 	if (!is_first(use, WHENCE_READ) && use->read_epoch == epoch_of(number))
 		return;
 	use->read_epoch = epoch_of(number);

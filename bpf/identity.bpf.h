@@ -26,6 +26,14 @@ static __always_inline struct whence_file file_of(struct inode *inode)
 	return file;
 }
 
+/* 0: capture never saw it written. */
+static __always_inline __u64 version_of(const struct whence_file *file)
+{
+	struct whence_version *version = bpf_map_lookup_elem(&versions, file);
+
+	return version ? version->number : 0;
+}
+
 /* Set in the leader's storage by whenced and inherited at fork. */
 static __always_inline bool is_task_excluded(struct task_struct *task)
 {
@@ -135,6 +143,7 @@ static __always_inline void fill_file(struct whence_record *record, struct inode
 	record->mtime_ns = inode_mtime_ns(inode);
 	record->magic = inode->i_sb->s_magic;
 	record->nlink = inode->i_nlink;
+	record->version = version_of(&record->file);
 }
 
 static __always_inline void fill_other(struct whence_record *record, struct whence_process other)

@@ -142,10 +142,12 @@ struct whence_use {
 	__u64 read_bytes;
 	__u64 write_ops;
 	__u64 write_bytes;
-	__u64 map_ops;
 	__u64 first_ns;
-	__u64 last_read_jiffies; /* a clock read costs more than the rest of a hit */
-	__u64 last_write_ns;	/* exact: lineage compares it with reads */
+	/*
+	 * Exact, because lineage compares it with reads. Reads have no such
+	 * field: a clock read would cost more than the rest of a hit.
+	 */
+	__u64 last_write_ns;
 	__u32 read_epoch;	/* epoch of the last emitted read touch */
 	__u32 write_epoch;	/* epoch of the last emitted write touch */
 	__u32 touched;		/* bit per whence_kind already emitted */

@@ -78,12 +78,3 @@ def probe(root: Path = Path("/"), library: str = "libbpf.so.1") -> HostFacts:
         has_cgroup2=_has_cgroup2((root / "proc/self/mounts").read_text()),
         object_built=object_file.exists(),
     )
-
-
-def boot_clock_ns() -> int:
-    """CLOCK_BOOTTIME now."""
-    import time
-
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-

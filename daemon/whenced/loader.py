@@ -63,6 +63,7 @@ class Capture:
             library.close_object(self._object)
             raise
         self._plan = plan
+        self._stored_at_swap = 0
         self._retired = self.map_fd("use_second")
         self._active = self.map_fd("use_first")
         self.hot = HotRing(self.map_fd("hot"), ring_bytes)
@@ -150,7 +151,7 @@ class Capture:
                 os.close(fd)
                 self._library.destroy_link(link)
 
-    def exclude(self, pid: int, flag: bool = True) -> bool:
+    def exclude(self, pid: int, *, flag: bool = True) -> bool:
         """Leave a process and its future descendants out; False when it is gone."""
         try:
             fd = os.pidfd_open(pid)
@@ -171,6 +172,7 @@ class Capture:
         still see the old table has ended (kernel/bpf/syscall.c
         maybe_wait_bpf_programs), so nothing is added behind our back.
         """
+        self._stored_at_swap = self.counts()["aggregate"][1]
         self._update("use_now", _ZERO_KEY, _four(self._retired))
         self._active, self._retired = self._retired, self._active
         all_keys, all_uses = [], []
@@ -184,6 +186,10 @@ class Capture:
             all_uses.append(uses[:taken])
             if taken < _DRAIN_ROWS:
                 return np.concatenate(all_keys), np.concatenate(all_uses)
+
+    def rows_since_swap(self) -> int:
+        """Rows that the aggregate table in use has got."""
+        return self.counts()["aggregate"][1] - self._stored_at_swap
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Return class -> (attempted, stored, lost) since the load, over all CPUs."""

@@ -69,7 +69,7 @@ def _host_abilities(facts: HostFacts) -> list[Ability]:
             "btf",
             facts.has_btf,
             "/sys/kernel/btf/vmlinux",
-            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (every current distribution kernel is)",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions build theirs",
         ),
         Ability(
             "libbpf",
@@ -93,7 +93,7 @@ def _host_abilities(facts: HostFacts) -> list[Ability]:
             "cgroup2",
             facts.has_cgroup2,
             "cgroup version 2 mount",
-            "mount -t cgroup2 none /sys/fs/cgroup/unified (units and containers are told apart by it)",
+            "mount -t cgroup2 none /sys/fs/cgroup/unified, to tell units and containers apart",
             required=False,
         ),
         *(
@@ -139,7 +139,7 @@ def make(
         attached=attached,
         left_out=tuple(name for name in PROGRAMS if name not in attached),
         # 6.15 replaced (user_data, res, cflags, …) by the completion entry
-        uring_cqe_argument=facts.tracepoint_arguments.get("io_uring_complete") == 3,  # noqa: PLR2004 (the three are named in uring.bpf.c)
+        uring_cqe_argument=facts.tracepoint_arguments.get("io_uring_complete") == 3,
         scope_cgroups=tuple(scope_cgroups),
         scope_uids=tuple(scope_uids),
         abilities=tuple(abilities),

@@ -1,0 +1,218 @@
+"""The daemon's command: flags, signals, and the only place that builds the parts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from whenced import config, host, plan
+from whenced.batching import BatchBuilder, FlushPolicy, Outbox
+from whenced.canary_run import CanaryRunner
+from whenced.capture import CaptureLoop, Parts, boot_ns
+from whenced.control import ControlSocket
+from whenced.data_dir import claimed
+from whenced.errors import LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
+from whenced.exclusion import Exclusion
+from whenced.greeting import hello
+from whenced.hash_client import HashClient, HasherOptions
+from whenced.hash_jobs import HashJobs
+from whenced.host_names import HostNames
+from whenced.inode_probe import InodeProbe
+from whenced.libbpf import BpfError, Libbpf
+from whenced.loader import Capture
+from whenced.metrics import Metrics, Sources
+from whenced.observer import Observer
+from whenced.processes import Processes
+from whenced.resolve import Resolver
+from whenced.spool import Spool
+from whenced.text import TextStore
+from whenced.uplink import Uplink
+from whenced.versions import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whenced.config import Settings
+    from whenced.data_dir import DataDir
+
+log: Final = logging.getLogger("whenced")
+# Above ordinary jobs: a late drain loses records, and each drain is short.
+_NICE: Final = -10
+
+
+def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="whenced",
+        description="Watch the processes of this host; tell the collector what they did.",
+        epilog="example: whenced --data-dir /var/lib/whence --address 127.0.0.1:7420",
+    )
+    config.add_flags(parser)
+    parser.add_argument("--check", action="store_true", help="test this host, then exit")
+    parser.add_argument("--json", action="store_true", help="with --check: one JSON document")
+    return parser.parse_args(argv)
+
+
+def _check(as_json: bool) -> int:
+    """Print every ability with its remedy; 0 when capture can start."""
+    facts = host.probe()
+    made = plan.make(facts)
+    ok = not made.blockers
+    if as_json:
+        shown = {key: _plain(value) for key, value in asdict(facts).items()}
+        abilities = [asdict(ability) for ability in made.abilities]
+        print(json.dumps({"ok": ok, "facts": shown, "abilities": abilities}))
+        return 0 if ok else 1
+    for ability in made.abilities:
+        mark = "ok  " if ability.ok else "FAIL" if ability.required else "miss"
+        print(f"{mark} {ability.name}: {ability.detail}")
+        if not ability.ok:
+            print(f"     {ability.remedy}")
+    return 0 if ok else 1
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _plan_for(settings: Settings) -> plan.Plan:
+    """Probe and decide. Raises NotRoot, NoBtf or LoadFailed with the remedy."""
+    if os.geteuid() != 0:
+        raise NotRoot("whenced needs root to load its programs: run it with sudo")
+    made = plan.make(
+        host.probe(), [str(path) for path in settings.scope.cgroups], settings.scope.uids
+    )
+    for blocker in made.blockers:
+        kind = NoBtf if blocker.name == "btf" else LoadFailed
+        raise kind(f"this host lacks {blocker.name} ({blocker.detail}): {blocker.remedy}")
+    return made
+
+
+class Daemon:
+    """The parts of one daemon; `stack` takes them apart in the reverse order."""
+
+    def __init__(self, settings: Settings, place: DataDir, stack: ExitStack) -> None:
+        self.started = time.monotonic()
+        made = _plan_for(settings)
+        library = Libbpf()
+        self.kernel = stack.enter_context(
+            Capture(library, made, settings.event_ring_bytes, settings.text_ring_bytes)
+        )
+        self.exclusion = Exclusion(self.kernel)
+        stack.callback(self.exclusion.close)
+        self.kernel.attach()
+        self.capture_started_ns = boot_ns()
+        self._build(settings, place, stack, made)
+        self.kernel.walk(plan.ITERATORS)
+
+    def _build(self, settings: Settings, place: DataDir, stack: ExitStack, made: plan.Plan) -> None:
+        probe_fds = (self.kernel.probe_fd, self.kernel.map_fd("probes"))
+        hasher = HashClient(
+            HasherOptions(place.stat_cache, settings.hash_share, probe_fds=probe_fds)
+        )
+        stack.callback(hasher.close)
+        epoch = secrets.token_hex(16)
+        self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
+        stack.callback(self.spool.close)
+        greeting = hello(made, self.capture_started_ns)
+        self.uplink = Uplink(
+            settings.address, greeting, self.spool, self.exclusion.leave_out_collector
+        )
+        self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
+        stack.callback(self.metrics.close)
+        self.versions = Versions(
+            self.capture_started_ns // 1_000_000_000,
+            HashJobs(os.stat("/proc/self/ns/mnt").st_ino),  # noqa: PTH116 (a namespace, not a path)
+        )
+        self.processes = Processes(HostNames())
+        observer = Observer(self.processes, self.versions, Resolver(InodeProbe(*probe_fds)))
+        builder = BatchBuilder(os.uname().nodename, greeting().boot_id, epoch)
+        outbox = Outbox(builder, self.spool, self.capture_started_ns)
+        self.hasher = hasher
+        self.loop = CaptureLoop(
+            Parts(
+                self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
+                FlushPolicy(), self.metrics, self._tidy,
+            )
+        )  # fmt: skip
+        canary = CanaryRunner(
+            self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
+        )
+        control = ControlSocket(place.socket, {"canary": canary, "status": self.status})
+        stack.callback(control.close)
+
+    def _tidy(self, now_ns: int) -> None:
+        """About once a second."""
+        self.exclusion.refresh()
+        for process in self.processes.forget_ended(now_ns):
+            self.versions.out.forget_process(process)
+
+    def status(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer {"do": "status"}."""
+        counters = {
+            name: dict(zip(("attempted", "stored", "lost"), numbers, strict=True))
+            for name, numbers in self.kernel.counts().items()
+        }
+        return {
+            "capturing": True,
+            "started_ms": round((self.ready - self.started) * 1000),
+            "counters": counters,
+            "processes": len(self.processes),
+            "hash_jobs": self.hasher.outstanding,
+            "spool": asdict(self.spool.stats()),
+            "uplink": asdict(self.uplink.state()),
+        }
+
+    def run(self, settings: Settings) -> None:
+        """Capture until a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.loop.stop())
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        if settings.metrics_address is not None:
+            self.metrics.serve(*settings.metrics_address)
+        self.uplink.start()
+        self.ready = time.monotonic()
+        log.info("capturing after %d ms", (self.ready - self.started) * 1000)
+        self.loop.run()
+        self.uplink.stop()
+
+
+def _run(settings: Settings) -> None:
+    """Raises WhencedError for everything that a user can mend."""
+    if os.geteuid() != 0:
+        raise NotRoot("whenced needs root to load its programs: run it with sudo")
+    with claimed(settings.data_dir) as place, ExitStack() as stack:
+        try:
+            daemon = Daemon(settings, place, stack)
+        except BpfError as error:
+            raise LoadFailed(f"the kernel refused the capture programs: {error}") from error
+        daemon.run(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `whenced`; returns the exit status."""
+    flags = _flags(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        if flags.check:
+            return _check(flags.json)
+        _run(config.load(os.environ, vars(flags)))
+    except WhencedError as error:
+        print(f"whenced: {error}", file=sys.stderr)
+        return exit_code(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

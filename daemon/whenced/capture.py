@@ -1,0 +1,184 @@
+"""The capture loop: rings to events to rows to batches. One thread, never waits for disk or net."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from whenced.event import events
+from whenced.hash_messages import HashReply
+from whenced.losses import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from whenced.batching import BatchBuilder, FlushPolicy, Outbox
+    from whenced.hash_client import HashClient
+    from whenced.hash_messages import Request
+    from whenced.loader import Capture
+    from whenced.metrics import Metrics
+    from whenced.observer import Observer
+    from whenced.rows import Row
+    from whenced.text import TextStore
+    from whenced.versions import Versions
+
+_SECOND_NS: Final = 1_000_000_000
+# Between two drains at least: under load a wake-up per record would cost more than the records.
+_PACE_S: Final = 0.005
+_SWAP_NS: Final = _SECOND_NS
+_SWAP_URGENT_NS: Final = 150_000_000
+# Half of the aggregate table (bpf/maps.bpf.h): then it is swapped whatever the time.
+_SWAP_ROWS: Final = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the loop joins; __main__ builds them."""
+
+    kernel: Capture
+    texts: TextStore
+    observer: Observer
+    versions: Versions
+    hasher: HashClient
+    builder: BatchBuilder
+    outbox: Outbox
+    policy: FlushPolicy
+    metrics: Metrics
+    housekeeping: Callable[[int], None]  # called about once a second with boot ns
+
+
+def boot_ns() -> int:
+    """CLOCK_BOOTTIME now."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class CaptureLoop:
+    """Runs until stop() is called; `taps` see every row before it is packed."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.taps: list[Callable[[Iterable[Row]], None]] = []
+        self.ledger = Ledger(boot_ns())
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self._unsent: list[Request] = []
+        self._swapped_ns = boot_ns()
+        self._tidied_ns = 0
+        self._ended = 0
+        self._sealed = 0
+        self._events = select.epoll()
+        for fd in (parts.kernel.hot.fd, parts.hasher.fileno(), self._wake_fd):
+            self._events.register(fd, select.EPOLLIN)
+
+    def stop(self) -> None:
+        """End the loop after one last drain; any thread may call it."""
+        self._stopping = True
+        os.eventfd_write(self._wake_fd, 1)
+
+    def run(self) -> None:
+        """Loop until stop(), then drain, swap and flush once more."""
+        while not self._stopping:
+            self._events.poll(self._patience_s(boot_ns()))
+            started = time.perf_counter()
+            self.step(boot_ns())
+            self._parts.metrics.drain_seconds.observe(time.perf_counter() - started)
+            time.sleep(_PACE_S)
+        self._swapped_ns = 0
+        self.step(boot_ns())
+        self._flush(boot_ns())
+        self._events.close()
+
+    def step(self, now_ns: int) -> None:
+        """Take what is there, decide, hand over what is due."""
+        self._drain()
+        for reply in self._parts.hasher.receive():
+            self._parts.observer.on_reply(reply, now_ns)
+            if isinstance(reply, HashReply):
+                self._parts.metrics.hash_jobs.labels(reply.state).inc()
+                self._parts.metrics.hashed_bytes.inc(max(reply.size_bytes, 0))
+        self._parts.versions.tick(now_ns)
+        self._send_requests()
+        if self._swap_due(now_ns):
+            self._swap(now_ns)
+        self._collect(now_ns)
+        if self._parts.policy.wait_ns(self._parts.builder.rows, now_ns) == 0:
+            self._flush(now_ns)
+        if now_ns - self._tidied_ns > _SECOND_NS:
+            self._tidied_ns = now_ns
+            self._parts.housekeeping(now_ns)
+
+    def _drain(self) -> None:
+        """Hot first, then all texts: so every record that was taken finds its texts."""
+        parts = self._parts
+        rows = parts.kernel.hot.drain()
+        parts.texts.add(parts.kernel.text.drain())
+        if rows.size:
+            self.ledger.received(np.bincount(rows["kind"]))
+            parts.observer.handle(events(rows), parts.texts)
+        parts.texts.forget_unclaimed()
+
+    def _send_requests(self) -> None:
+        jobs, observer = self._parts.versions.jobs, self._parts.observer
+        waiting: list[Request] = [*self._unsent, *jobs.requests, *observer.code_requests]
+        jobs.requests, observer.code_requests = [], []
+        sent = 0
+        for request in waiting:
+            if not self._parts.hasher.send(request):
+                break
+            sent += 1
+        self._unsent = waiting[sent:]
+
+    def _swap_due(self, now_ns: int) -> bool:
+        created = self._parts.kernel.rows_since_swap()
+        if not created:
+            return False
+        waited_ns = now_ns - self._swapped_ns
+        urgent = self._parts.observer.ended > self._ended and waited_ns > _SWAP_URGENT_NS
+        return urgent or waited_ns > _SWAP_NS or created > _SWAP_ROWS
+
+    def _swap(self, now_ns: int) -> None:
+        """Retire the aggregate table. Touches that precede its rows are drained first."""
+        keys, uses = self._parts.kernel.swap_uses()
+        self._drain()
+        self.ledger.aggregates(len(keys))
+        self._parts.observer.handle_uses(keys, uses, boot_ns())
+        self._swapped_ns = now_ns
+
+    def _collect(self, now_ns: int) -> None:
+        parts = self._parts
+        rows = parts.observer.take_rows()
+        for tap in self.taps:
+            tap(rows)
+        parts.builder.extend(rows)
+        if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
+            parts.policy.mark_urgent(now_ns)
+            if now_ns - self._swapped_ns < _SWAP_URGENT_NS:
+                self._ended = parts.observer.ended
+            self._sealed = parts.versions.sealed_outputs
+
+    def _flush(self, now_ns: int) -> None:
+        parts = self._parts
+        losses = self.ledger.rows(parts.kernel.counts(), now_ns)
+        parts.builder.extend(losses)
+        for row in losses:
+            parts.metrics.count_records(row.record_class, row.attempted, row.received, row.lost)
+        parts.metrics.rows.inc(parts.builder.rows)
+        wall_offset_ns = time.time_ns() - boot_ns()
+        parts.metrics.batches.inc(parts.outbox.flush(now_ns, wall_offset_ns))
+        parts.policy.flushed(now_ns)
+
+    def _patience_s(self, now_ns: int) -> float:
+        """How long nothing needs to be done; a record ends the wait at once."""
+        waits = [_SECOND_NS]
+        if (due_ns := self._parts.versions.jobs.next_due_ns) is not None:
+            waits.append(due_ns - now_ns)
+        if (flush_ns := self._parts.policy.wait_ns(self._parts.builder.rows, now_ns)) is not None:
+            waits.append(flush_ns)
+        if self._parts.observer.ended > self._ended:
+            waits.append(self._swapped_ns + _SWAP_URGENT_NS - now_ns)
+        return max(0.0, min(waits) / _SECOND_NS)

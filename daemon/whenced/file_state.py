@@ -1,0 +1,94 @@
+"""One file as the daemon knows it, and the numbers of its versions on the wire. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from whenced.rows import FileVersion
+
+if TYPE_CHECKING:
+    from whenced.event import FileKey
+    from whenced.rows import ProcessKey
+
+# A version on the wire, from the top: second of the boot in which capture began (26 bits, two
+# years), epoch (22), remark (16). The kernel's numbers start anew with each daemon, hence the
+# first; the remark tells versions apart that the kernel's number does not.
+_START_SHIFT: Final = 38
+_EPOCH_SHIFT: Final = 16
+_EPOCH_MASK: Final = (1 << 22) - 1
+_TORN: Final = 0x8000
+_REMARK_MASK: Final = 0x7FFF
+
+
+@dataclass(slots=True)
+class Counts:
+    """Calls and bytes that were drained for one process and file, one direction."""
+
+    ops: int = 0
+    bytes: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+
+
+@dataclass(slots=True)
+class PendingRead:
+    """A read of an epoch that is not sealed: whether it saw the final bytes is open."""
+
+    process: ProcessKey
+    op: int
+    number: int
+    at_ns: int
+    path: str
+    flags: int
+    mount_ns: int
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass(slots=True)
+class FileState:
+    """What is known of one file; ``number`` is the kernel's, epoch << 32 | writes."""
+
+    key: FileKey
+    start_s: int
+    path: bytes
+    mount_ns: int = 0
+    magic: int = 0
+    tgid: int = 0
+    fd: int = -1
+    size_bytes: int = -1
+    mtime_ns: int = -1
+    number: int = 0
+    sealed: int | None = None  # number that the newest digest (or its refusal) belongs to
+    dirty_since_ns: int | None = None
+    held: bool = False
+    unseen: int = 0  # changes that no hook saw
+    ticket: int | None = None  # hash job in flight
+    again: bool = False  # something happened meanwhile
+    tries: int = 0
+    lost_epochs: list[int] = field(default_factory=list)
+    pending: list[PendingRead] = field(default_factory=list)
+    loose: dict[int, int] = field(default_factory=dict)  # number -> version sent as half-written
+    writers: set[int] = field(default_factory=set)
+
+    @property
+    def epoch(self) -> int:
+        """Newest epoch that was seen."""
+        return self.number >> 32
+
+    @property
+    def wants_reading(self) -> bool:
+        """Whether a digest is missing, or reads wait for one."""
+        return self.sealed != self.number or self.dirty_since_ns is not None or bool(self.pending)
+
+    def version(self, number: int) -> FileVersion:
+        """Version on the wire of a sealed epoch: the same for every number within it."""
+        return self._version(number >> 32, self.unseen & _REMARK_MASK)
+
+    def torn_version(self, number: int) -> FileVersion:
+        """Version on the wire of a half-written state: no digest of the epoch matches it."""
+        return self._version(number >> 32, _TORN | number & _REMARK_MASK)
+
+    def _version(self, epoch: int, remark: int) -> FileVersion:
+        number = self.start_s << _START_SHIFT | (epoch & _EPOCH_MASK) << _EPOCH_SHIFT | remark
+        return FileVersion(self.key.device, self.key.inode, self.key.generation, number)

@@ -1,0 +1,272 @@
+"""The daemon's side of the hasher: starts it, feeds it, watches it, starts it again.
+
+Never blocks: what the socket does not take waits here; a hung hasher is killed and replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from whenced.hash_messages import (
+    CONTROL,
+    IDLE,
+    MESSAGE_LIMIT_BYTES,
+    READER,
+    Board,
+    CodeReply,
+    CodeRequest,
+    HashReply,
+    HashRequest,
+    Reply,
+    Request,
+    decode,
+    encode,
+    new_board_fd,
+)
+
+#: Without a sign of life for this long a hasher is hung.
+HUNG_NS: Final = 10_000_000_000
+#: A bulk read at idle disk priority may have to wait for everybody else first.
+READ_HUNG_NS: Final = 3 * HUNG_NS
+OUTSTANDING_LIMIT: Final = 20_000
+STRIKES: Final = 2
+_RECEIVE_AT_ONCE: Final = 1024
+_RESTART_WAIT_NS: Final = 1_000_000_000
+_RESTART_WAIT_LIMIT_NS: Final = 30_000_000_000
+_CLOSE_WAIT_S: Final = 2.0
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HasherOptions:
+    """How to start the hasher; the probe descriptors are BPF program and map, or None."""
+
+    cache: Path
+    share: float = 0.5
+    limit_bytes: int = 0
+    probe_fds: tuple[int, int] | None = None
+
+    def command(self, link_fd: int, board_fd: int) -> list[str]:
+        """Return the argument vector for a hasher on these two descriptors."""
+        arguments = ["--fd", link_fd, "--board-fd", board_fd, "--cache", self.cache]
+        arguments += ["--share", self.share, "--limit-bytes", self.limit_bytes]
+        if self.probe_fds is not None:
+            program_fd, map_fd = self.probe_fds
+            arguments += ["--probe-fd", program_fd, "--probe-map-fd", map_fd]
+        return [sys.executable, "-P", "-m", "whenced.hasher", *map(str, arguments)]
+
+
+class _Child:
+    """One hasher process, its socket and its board."""
+
+    def __init__(self, options: HasherOptions, now_ns: int) -> None:
+        self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        board_fd = new_board_fd(now_ns)
+        try:
+            self.board = Board(board_fd)
+            self.process = subprocess.Popen(
+                options.command(theirs.fileno(), board_fd),
+                pass_fds=(theirs.fileno(), board_fd, *(options.probe_fds or ())),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+            )
+        finally:
+            theirs.close()
+            os.close(board_fd)
+        self.link.setblocking(False)
+
+    def hung(self, now_ns: int) -> list[int]:
+        """Return the workers (indexes of the board) that show no life."""
+        marks = self.board.read()
+        late = []
+        for worker, mark in enumerate(marks):
+            if worker == CONTROL or mark.ticket != IDLE:
+                patience_ns = READ_HUNG_NS if worker == READER else HUNG_NS
+                if now_ns - mark.beat_ns > patience_ns:
+                    late.append(worker)
+        return late
+
+    def end(self) -> None:
+        """Kill it and let go; a process stuck in the kernel is not waited for."""
+        self.process.kill()
+        self.link.close()
+        self.board.close()
+
+
+class HashClient:
+    """Sends requests, hands out replies. Call `receive` at least once a second."""
+
+    def __init__(
+        self, options: HasherOptions, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """Start the first hasher."""
+        self._options = options
+        self._clock_ns = clock_ns
+        self._events = select.epoll()
+        self._outstanding: dict[int, Request] = {}
+        self._strikes: dict[int, int] = {}
+        self._unsent: deque[Request] = deque()
+        self._stalled = False
+        self._answered: list[Reply] = []
+        self._dead: list[subprocess.Popen[bytes]] = []
+        self._failures = 0
+        self._not_before_ns = 0
+        self._received_ns = clock_ns()
+        self._child: _Child | None = None
+        self._start()
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `receive` has something to do.
+
+        It stays the same over restarts of the hasher.
+        """
+        return self._events.fileno()
+
+    @property
+    def outstanding(self) -> int:
+        """Number of requests that were sent and not answered."""
+        return len(self._outstanding)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the hasher that runs now, 0 when none does."""
+        return 0 if self._child is None else self._child.process.pid
+
+    def send(self, request: Request) -> bool:
+        """Pass a request on; False when too many are outstanding (try again later).
+
+        Tickets are the caller's and unique among what is outstanding.
+        """
+        if len(self._outstanding) >= OUTSTANDING_LIMIT:
+            return False
+        if not (isinstance(request, HashRequest) and request.hold_only):
+            self._outstanding[request.ticket] = request
+        self._unsent.append(request)
+        self._flush()
+        return True
+
+    def receive(self) -> list[Reply]:
+        """Return the replies that are there; watch over the hasher; never wait."""
+        late_ns = self._clock_ns() - self._received_ns
+        self._received_ns += late_ns
+        if self._child is None:
+            self._start()
+        else:
+            self._drain(self._child)
+            # After a pause of our own it may have waited for us: look again next time.
+            self._watch(judge=late_ns < HUNG_NS // 2)
+        self._flush()
+        self._dead = [process for process in self._dead if process.poll() is None]
+        answered, self._answered = self._answered, []
+        return answered
+
+    def close(self) -> None:
+        """End the hasher; what is outstanding stays unanswered."""
+        if self._child is not None:
+            child, self._child = self._child, None
+            self._events.unregister(child.link)
+            child.link.close()  # the hasher ends by itself when its socket closes
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(_CLOSE_WAIT_S)
+            child.end()
+            self._dead.append(child.process)
+        for process in self._dead:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_CLOSE_WAIT_S)
+        self._events.close()
+
+    def _start(self) -> None:
+        now_ns = self._clock_ns()
+        if now_ns < self._not_before_ns:
+            return
+        self._child = _Child(self._options, now_ns)
+        self._events.register(self._child.link, select.EPOLLIN)
+        self._stalled = False
+        held = [request for request in self._unsent if request.ticket not in self._outstanding]
+        self._unsent = deque([*self._outstanding.values(), *held])
+
+    def _flush(self) -> None:
+        child = self._child
+        while self._unsent and child is not None:
+            try:
+                child.link.send(encode(self._unsent[0]))
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                break  # full, or gone: then `receive` finds out and starts anew
+            self._unsent.popleft()
+        if child is not None and bool(self._unsent) != self._stalled:
+            self._stalled = bool(self._unsent)
+            writable = select.EPOLLOUT if self._stalled else 0
+            self._events.modify(child.link, select.EPOLLIN | writable)
+
+    def _drain(self, child: _Child) -> None:
+        for _ in range(_RECEIVE_AT_ONCE):
+            try:
+                data = child.link.recv(MESSAGE_LIMIT_BYTES)
+            except (BlockingIOError, ConnectionResetError):
+                return
+            if not data:
+                return
+            self._note(decode(data))
+
+    def _note(self, message: object) -> None:
+        if isinstance(message, (HashReply, CodeReply)) and message.ticket in self._outstanding:
+            del self._outstanding[message.ticket]
+            self._strikes.pop(message.ticket, None)
+            self._failures = 0
+            self._answered.append(message)
+
+    def _watch(self, *, judge: bool) -> None:
+        child = self._child
+        if child is None:
+            return
+        status = child.process.poll()
+        marks = child.board.read()
+        if status is not None:
+            self._drain(child)  # what it said before it died
+            suspects = [mark.ticket for mark in marks if mark.ticket != IDLE]
+            self._replace(f"ended with status {status}", suspects)
+        elif judge and (hung := child.hung(self._clock_ns())):
+            self._replace("hung", [marks[worker].ticket for worker in hung])
+
+    def _replace(self, what: str, suspects: list[int]) -> None:
+        _log.warning("the hasher %s at tickets %s: starting another", what, suspects)
+        if self._child is not None:
+            child, self._child = self._child, None
+            self._events.unregister(child.link)
+            child.end()
+            self._dead.append(child.process)
+        for ticket in suspects:
+            self._strike(ticket, what)
+        self._not_before_ns = self._clock_ns() + min(
+            _RESTART_WAIT_LIMIT_NS, self._failures * _RESTART_WAIT_NS
+        )
+        self._failures += 1
+        self._start()
+
+    def _strike(self, ticket: int, what: str) -> None:
+        request = self._outstanding.get(ticket)
+        if request is None:
+            return
+        self._strikes[ticket] = self._strikes.get(ticket, 0) + 1
+        if self._strikes[ticket] < STRIKES:
+            return
+        del self._strikes[ticket]
+        del self._outstanding[ticket]
+        if isinstance(request, CodeRequest):
+            self._answered.append(CodeReply(ticket))
+            return
+        reason = f"the hasher {what} {STRIKES} times while reading it"
+        self._answered.append(HashReply(ticket, "unhashed", reason=reason))

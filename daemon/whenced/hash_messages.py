@@ -1,0 +1,184 @@
+"""What the daemon and its hasher process say to each other, and the page of memory they share.
+
+Pure data and its encoding; opens nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Final, Literal, TypeAlias
+
+HashState: TypeAlias = Literal["verified", "asserted", "torn", "unhashed", "busy"]
+
+#: Asks for whatever version is current, or says that a field is not known.
+ANY: Final = -1
+#: No message is longer: what is unbounded in them is cut so that a socket with the default
+#: buffer takes it as one record.
+MESSAGE_LIMIT_BYTES: Final = 200 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HashRequest:
+    """Hash one version of one file.
+
+    `path` is absolute in the mount namespace of process `pid` (0: our own), `fd` a descriptor
+    number in that process. `device`, `inode`, `generation` are the kernel's, `version` is the
+    write version that the bytes must have; `size_bytes`, `mtime_ns` and `magic` (of the
+    superblock) are those of the touch. ANY (-1) stands for "not known" in each of them.
+    """
+
+    ticket: int
+    path: bytes
+    pid: int = 0
+    fd: int = ANY
+    device: int = ANY
+    inode: int = ANY
+    generation: int = ANY
+    version: int = ANY
+    size_bytes: int = ANY
+    mtime_ns: int = ANY
+    magic: int = 0
+    written: bool = False
+    """Outputs get a SHA-256 beside the BLAKE3."""
+    hold_only: bool = False
+    """Take a descriptor for a later request on the same file; never answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashReply:
+    """Content of one version, or why there is none.
+
+    `blake3` and `sha256` are 32 raw bytes or empty; `version` is the probed version that the
+    digest belongs to; `at_ns` is on the boot clock; `reason` is one sentence for every state
+    except `verified`. State `busy`: a writer has the file open now, ask again later.
+    """
+
+    ticket: int
+    state: HashState
+    blake3: bytes = b""
+    sha256: bytes = b""
+    size_bytes: int = 0
+    version: int = ANY
+    at_ns: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """Tell the state of the repository around `cwd` or, failing that, around `script`."""
+
+    ticket: int
+    cwd: bytes
+    script: bytes = b""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReply:
+    r"""State of one repository; an empty `repository` says that there is none to be read.
+
+    Texts are ready for the wire (a byte that is not UTF-8 is written as \xNN). `dirty` is true
+    when a tracked file differs and also when not every file could be compared, because that
+    must not pass for clean; `incomplete` then says why in one sentence. `modified` names the
+    files that were seen to differ, the first ones only when there are too many.
+    """
+
+    ticket: int
+    repository: str = ""
+    commit: str = ""
+    branch: str = ""
+    remote: str = ""
+    dirty: bool = False
+    modified: tuple[str, ...] = ()
+    incomplete: str = ""
+
+
+Request: TypeAlias = HashRequest | CodeRequest
+Reply: TypeAlias = HashReply | CodeReply
+Message: TypeAlias = Request | Reply
+
+_KINDS: Final[dict[str, type[Message]]] = {
+    kind.__name__: kind for kind in (HashRequest, HashReply, CodeRequest, CodeReply)
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return one JSON array: kind, then the fields in order; bytes as surrogate escapes."""
+    values = [_escaped(value) for value in astuple(message)]
+    text = json.dumps([type(message).__name__, *values], ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decode(data: bytes) -> Message:
+    """Read what `encode` wrote. Raises ValueError when it is something else."""
+    parts = json.loads(data.decode("utf-8", "surrogateescape"))
+    if not isinstance(parts, list) or not parts or parts[0] not in _KINDS:
+        raise ValueError(f"not a hasher message: {data[:80]!r}")
+    kind = _KINDS[parts[0]]
+    names = fields(kind)
+    if len(names) != len(parts) - 1:
+        raise ValueError(f"{kind.__name__} has {len(names)} fields, got {len(parts) - 1}")
+    pairs = zip(names, parts[1:], strict=True)
+    values: list[Any] = [_typed(field.type, value) for field, value in pairs]
+    return kind(*values)
+
+
+def _escaped(value: object) -> object:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _typed(annotation: object, value: object) -> object:
+    if annotation == "bytes":
+        return str(value).encode("utf-8", "surrogateescape")
+    return tuple(value) if isinstance(value, list) else value
+
+
+# --- the shared page -------------------------------------------------------------------------
+
+CONTROL: Final = 0
+OPENER: Final = 1
+READER: Final = 2
+CODE: Final = 3
+WORKERS: Final = 4
+IDLE: Final = -1
+
+_SLOT: Final = struct.Struct("=qQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one worker is at: its ticket (IDLE: nothing) and its last sign of life."""
+
+    ticket: int
+    beat_ns: int
+
+
+class Board:
+    """One mark per worker in memory that both processes map: it outlives a crash or a hang."""
+
+    def __init__(self, fd: int) -> None:
+        """Map the page behind `fd`, which stays the caller's to close."""
+        self._page = mmap.mmap(fd, WORKERS * _SLOT.size)
+
+    def mark(self, worker: int, ticket: int, at_ns: int) -> None:
+        """Say that `worker` is alive at `at_ns` (monotonic clock) and works on `ticket`."""
+        _SLOT.pack_into(self._page, worker * _SLOT.size, ticket, at_ns)
+
+    def read(self) -> tuple[Mark, ...]:
+        """Return the marks of all workers, indexed by worker."""
+        return tuple(Mark(*values) for values in _SLOT.iter_unpack(self._page[:]))
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self._page.close()
+
+
+def new_board_fd(at_ns: int) -> int:
+    """Return a descriptor of a fresh page on which every worker is idle and alive."""
+    fd = os.memfd_create("whence-hasher-board", os.MFD_CLOEXEC)
+    os.write(fd, _SLOT.pack(IDLE, at_ns) * WORKERS)
+    return fd

@@ -1,0 +1,33 @@
+"""What only this host can name: users, control groups, arguments of older processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whenced.cgroups import CgroupPaths, mount_point
+from whenced.users import UserNames
+
+
+class HostNames:
+    """Implements processes.Names on the running host."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._users = UserNames()
+        self._cgroups = CgroupPaths(mount_point())
+
+    def user(self, uid: int) -> str | None:
+        """Name of a user id."""
+        return self._users.name(uid)
+
+    def cgroup(self, cgroup_id: int) -> str | None:
+        """Path of a control group below the root of its hierarchy."""
+        return self._cgroups.path(cgroup_id)
+
+    def arguments(self, tgid: int) -> tuple[bytes, ...]:
+        """Arguments of a running process; none when it is gone or a kernel thread."""
+        try:
+            raw = (self._proc / str(tgid) / "cmdline").read_bytes()
+        except OSError:
+            return ()
+        return tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()

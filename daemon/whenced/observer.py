@@ -1,0 +1,277 @@
+"""Events to rows: joins processes, file versions and names. Owns no thread and no descriptor."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from whence_proto.v1 import ingest_pb2 as wire
+from whenced.event import Event, FileKey
+from whenced.file_state import Counts
+from whenced.hash_messages import CodeReply, CodeRequest, HashReply
+from whenced.record import Flag, Kind, Part
+from whenced.rows import CodeRow, EndRow, NameRow, ProcessKey, Row, StartRow, StreamRow, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from whenced.processes import Processes
+    from whenced.record import Rows
+    from whenced.resolve import Resolver
+    from whenced.text import Texts, TextStore
+    from whenced.versions import Versions
+
+_TOUCHES: Final = frozenset(
+    {Kind.READ, Kind.WRITE, Kind.OPEN_WRITE, Kind.MAP, Kind.EXECUTE, Kind.TRUNCATE}
+)
+_STREAMS: Final = frozenset({Kind.PIPE_READ, Kind.PIPE_WRITE})
+_NAMES: Final = frozenset({Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH})
+_DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d+)")
+# Code requests have tickets of their own space, above those of hash jobs.
+_CODE_TICKETS: Final = 1 << 48
+_CODE_FRESH_NS: Final = 1_000_000_000
+
+
+class Observer:
+    """What the kernel side and the hasher say, turned into rows of the wire."""
+
+    def __init__(self, processes: Processes, versions: Versions, resolver: Resolver) -> None:
+        self._processes = processes
+        self._versions = versions
+        self._resolver = resolver
+        self._rows: list[Row] = []
+        self._descriptors: dict[int, dict[int, FileKey]] = {}
+        self._code_asked: dict[int, ProcessKey] = {}
+        self._no_code: dict[bytes, int] = {}
+        self._next_code_ticket = _CODE_TICKETS
+        self.code_requests: list[CodeRequest] = []
+        self.ended = 0
+
+    # --- the kernel side --------------------------------------------------------------------
+
+    def handle(self, events: Iterable[Event], texts: TextStore) -> None:
+        """Take events, oldest first; their texts are in the store already."""
+        for event in events:
+            found = texts.claim(event.text) if event.text else None
+            kind = event.kind
+            if kind in _TOUCHES:
+                self._on_touch(event, found)
+            elif kind == Kind.CLOSE_WRITE:
+                self._versions.on_close(event)
+            elif kind == Kind.FORK:
+                self._processes.on_fork(event)
+                self._inherit_descriptors(event)
+            elif kind == Kind.EXEC and found is not None:
+                self._on_exec(event, found)
+            elif kind == Kind.EXIT:
+                self._on_exit(event)
+            elif kind in _STREAMS:
+                self._on_stream(event, found)
+            elif kind in _NAMES and found is not None:
+                self._on_name(event, found)
+            elif found is not None:
+                self._on_seen(event, found)
+
+    def _on_touch(self, event: Event, texts: Texts | None) -> None:
+        process = self._processes.key_of(event)
+        path = self._path(event, texts)
+        if not event.flags & Flag.NAMELESS:
+            self._resolver.note(path)
+        if event.kind == Kind.OPEN_WRITE:
+            self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
+        self._versions.on_touch(event, process, path)
+
+    def _path(self, event: Event, texts: Texts | None) -> bytes:
+        """The path, or a name by identity when the text ring had no room for it."""
+        path = None if texts is None else texts.path()
+        if path is not None:
+            return path
+        return b"/(path lost)/device %d inode %d" % (event.device, event.inode)
+
+    def _on_exec(self, event: Event, texts: Texts) -> None:
+        path = texts.path() or b""
+        exe_file = self._versions.state_of(event, path).version(event.version)
+        process = self._processes.on_exec(event, texts, exe_file)
+        self._versions.on_touch(event._replace(kind=Kind.EXECUTE), process, path)
+        self._note_namespace(event)
+        self._ask_code(event, process, texts)
+
+    def _inherit_descriptors(self, event: Event) -> None:
+        inherited = self._descriptors.get(event.other_tgid)
+        if inherited:
+            self._descriptors[event.tgid] = dict(inherited)
+
+    def _on_exit(self, event: Event) -> None:
+        process = self._processes.on_exit(event)
+        self._descriptors.pop(event.tgid, None)
+        if process is not None:
+            self.ended += 1
+            self._versions.on_exit(event.tgid, event.at_ns)
+
+    def _on_stream(self, event: Event, texts: Texts | None) -> None:
+        path = None if texts is None else texts.path()
+        name = text_of(path) if path and path != b"/" else None
+        self._rows.append(
+            StreamRow(
+                self._processes.key_of(event),
+                event.device,
+                event.inode,
+                event.kind == Kind.PIPE_WRITE,
+                event.at_ns,
+                name,
+            )
+        )
+
+    def _on_seen(self, event: Event, texts: Texts) -> None:
+        path = texts.path() or b""
+        if event.kind == Kind.PROCESS_SEEN:
+            exe = self._versions.state_of(event, path).version(event.version) if path else None
+            self._processes.on_seen(event, texts, exe)
+            self._note_namespace(event)
+        elif event.kind == Kind.FILE_SEEN:
+            process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
+            if process is not None:
+                self._versions.on_seen(event, process, path)
+
+    def _note_namespace(self, event: Event) -> None:
+        self._versions.jobs.namespace_tgids.setdefault(event.mount_ns, event.tgid)
+
+    # --- names ------------------------------------------------------------------------------
+
+    def _on_name(self, event: Event, texts: Texts) -> None:
+        process = self._processes.key_of(event)
+        old = texts.named(Part.USER_OLD, Part.BASE_OLD)
+        new = texts.named(Part.USER_NEW, Part.BASE_NEW)
+        if old is None:
+            return
+        nameless = _DESCRIPTOR.fullmatch(old)
+        if nameless is None:
+            old = self._resolver.canonical(event.tgid, old)
+        if new is not None:
+            new = self._resolver.canonical(event.tgid, new)
+        if event.kind == Kind.UNLINK:
+            self._name_row(event, process, wire.NAME_CHANGE_DELETE, old, None)
+        elif event.kind == Kind.TRUNCATE_PATH:
+            self._on_truncate(event, process, old)
+        elif new is not None and event.kind == Kind.RENAME:
+            self._on_rename(event, process, old, new)
+        elif new is not None:
+            self._on_link(event, process, old, new, nameless)
+
+    def _on_rename(self, event: Event, process: ProcessKey, old: bytes, new: bytes) -> None:
+        known = self._versions.at_path(event.mount_ns, old) is not None
+        directory = not known and self._resolver.is_directory(event.tgid, new)
+        self._versions.renamed(event.mount_ns, old, new, directory=directory)
+        change = wire.NAME_CHANGE_RENAME
+        self._name_row(event, process, change, old, new, directory=directory)
+
+    def _on_link(
+        self,
+        event: Event,
+        process: ProcessKey,
+        old: bytes,
+        new: bytes,
+        nameless: re.Match[bytes] | None,
+    ) -> None:
+        """A second name, or the first one of a file that was made without (O_TMPFILE)."""
+        state = self._versions.at_path(event.mount_ns, old)
+        if nameless is not None:
+            key = self._descriptors.get(event.tgid, {}).get(int(nameless[1]))
+            state = self._versions.of_key(key)
+        first_name = state is not None and b"/#" in state.path
+        if state is not None:
+            old = state.path
+            self._versions.linked(event.mount_ns, new, state)
+        change = wire.NAME_CHANGE_RENAME if first_name else wire.NAME_CHANGE_LINK
+        self._name_row(event, process, change, old, new)
+
+    def _on_truncate(self, event: Event, process: ProcessKey, path: bytes) -> None:
+        state = self._versions.at_path(event.mount_ns, path)
+        if state is None:
+            key = self._resolver.file_at(event.tgid, path)
+            if key is None:
+                return
+            state = self._versions.met(key, path, event)
+        self._versions.truncated(state, event, process)
+
+    def _name_row(
+        self,
+        event: Event,
+        process: ProcessKey,
+        change: int,
+        old: bytes,
+        new: bytes | None,
+        *,
+        directory: bool = False,
+    ) -> None:
+        state = self._versions.at_path(event.mount_ns, new or old)
+        self._rows.append(
+            NameRow(
+                process,
+                change,
+                event.at_ns,
+                text_of(old),
+                None if new is None else text_of(new),
+                None if state is None else state.version(state.number),
+                directory,
+                event.mount_ns,
+            )
+        )
+
+    # --- aggregates -------------------------------------------------------------------------
+
+    def handle_uses(self, keys: Rows, uses: Rows, now_ns: int) -> None:
+        """Take a retired aggregate table: calls and bytes since the last one."""
+        for key, use in zip(keys.tolist(), uses.tolist(), strict=True):
+            start_ns, tgid, exec_id, inode, device, generation = key
+            read_ops, read_bytes, write_ops, write_bytes, first_ns, last_write_ns, *_ = use
+            process = self._processes.key(tgid, start_ns, exec_id)
+            if process is None or not (read_ops or write_ops):
+                continue
+            self._versions.out.on_counts(
+                process,
+                FileKey(device, inode, generation),
+                Counts(read_ops, read_bytes, first_ns, now_ns),
+                Counts(write_ops, write_bytes, first_ns, last_write_ns),
+            )
+
+    # --- the hasher -------------------------------------------------------------------------
+
+    def _ask_code(self, event: Event, process: ProcessKey, texts: Texts) -> None:
+        cwd = texts.cwd() or b"/"
+        arguments = texts.arguments()
+        script = arguments[1] if len(arguments) > 1 and b"/" in arguments[1] else b""
+        if self._no_code.get(cwd, -_CODE_FRESH_NS) > event.at_ns - _CODE_FRESH_NS and not script:
+            return
+        ticket = self._next_code_ticket
+        self._next_code_ticket += 1
+        self._code_asked[ticket] = process
+        self.code_requests.append(CodeRequest(ticket, cwd, script, event.tgid))
+
+    def on_reply(self, reply: HashReply | CodeReply, now_ns: int) -> None:
+        """Take an answer of the hasher."""
+        if isinstance(reply, HashReply):
+            self._versions.on_reply(reply, now_ns)
+            return
+        process = self._code_asked.pop(reply.ticket, None)
+        if process is None or not reply.repository:
+            return
+        self._rows.append(
+            CodeRow(
+                process,
+                reply.repository,
+                reply.commit or None,
+                reply.branch or None,
+                reply.remote or None,
+                reply.dirty,
+                reply.modified,
+                now_ns,
+            )
+        )
+
+    def take_rows(self) -> list[Row]:
+        """Everything since the last call, processes first."""
+        starts: list[StartRow | EndRow] = self._processes.take_rows()
+        rows: list[Row] = [*starts, *self._rows, *self._versions.out.rows]
+        self._rows, self._versions.out.rows = [], []
+        return rows

@@ -1,0 +1,214 @@
+"""Processes: kernel records to process keys, images and their rows. Pure state.
+
+Reads no procfs and knows no files; what only the host can say (user names,
+control group paths, arguments of processes that ran before) is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from whence_proto.v1 import ingest_pb2
+from whenced.record import Flag
+from whenced.redact import redact_arguments
+from whenced.rows import EndRow, ProcessKey, StartRow, text_of
+
+if TYPE_CHECKING:
+    from whenced.event import Event
+    from whenced.rows import FileVersion
+    from whenced.text import Texts
+
+# Aggregates of a process are drained up to a second after its end.
+_REMEMBER_ENDED_NS: Final = 20_000_000_000
+
+
+class Names(Protocol):
+    """What only the host can name."""
+
+    def user(self, uid: int) -> str | None:
+        """Name of a user id."""
+
+    def cgroup(self, cgroup_id: int) -> str | None:
+        """Path of a control group."""
+
+    def arguments(self, tgid: int) -> tuple[bytes, ...]:
+        """Arguments of a running process, from procfs: only for those from before the start."""
+
+
+@dataclass(slots=True)
+class Life:
+    """One process id from its fork to its end."""
+
+    birth_exec_id: int  # exec_id of image 0 before its first exec
+    row: StartRow  # of the newest image
+    ended_ns: int | None = None
+
+    def image(self, exec_id: int) -> int:
+        """The time between fork and first exec belongs to image 0, as that exec does."""
+        return max(0, exec_id - self.birth_exec_id - 1)
+
+
+class Processes:
+    """Every live process in scope, and those that ended a moment ago."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._lives: dict[tuple[int, int], Life] = {}
+        self._ended: deque[tuple[int, tuple[int, int]]] = deque()
+        self._forked: dict[ProcessKey, StartRow] = {}
+        self._rows: list[StartRow | EndRow] = []
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def take_rows(self, *, all_forks: bool = True) -> list[StartRow | EndRow]:
+        """Rows since the last call. A fork waits for its exec, which describes it better."""
+        rows = self._rows
+        if all_forks:
+            rows = [*self._forked.values(), *rows]
+            self._forked = {}
+        self._rows = []
+        return rows
+
+    def key(self, tgid: int, start_ns: int, exec_id: int) -> ProcessKey | None:
+        """Identity of a process that a record names; None when it was never introduced."""
+        life = self._lives.get((tgid, start_ns))
+        if life is None:
+            return None
+        return ProcessKey(tgid, start_ns, life.image(exec_id))
+
+    def key_of(self, event: Event) -> ProcessKey:
+        """Identity of an event's process, introducing it when its beginning was not seen."""
+        key = self.key(event.tgid, event.start_ns, event.exec_id)
+        return key if key is not None else self._introduce(event)
+
+    def on_fork(self, event: Event) -> None:
+        """A child: it runs what its parent runs."""
+        parent = self._lives.get((event.other_tgid, event.other_start_ns))
+        parent_key = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
+        key = ProcessKey(event.tgid, event.start_ns, 0)
+        row = self._described(event, key, parent_key, ingest_pb2.PROCESS_ORIGIN_FORK)
+        if parent is not None:
+            inherited = parent.row
+            row = row._replace(
+                exe=inherited.exe,
+                exe_file=inherited.exe_file,
+                script=inherited.script,
+                arguments=inherited.arguments,
+                arguments_truncated=inherited.arguments_truncated,
+                cwd=inherited.cwd,
+            )
+        self._lives[event.tgid, event.start_ns] = Life(event.exec_id, row)
+        self._forked[key] = row
+
+    def on_exec(self, event: Event, texts: Texts, exe_file: FileVersion) -> ProcessKey:
+        """A new program: image 0 for the first exec after a fork, else the next image."""
+        life = self._lives.get((event.tgid, event.start_ns))
+        if life is None:
+            life = self._born_before(event, event.exec_id - 1)
+        key = ProcessKey(event.tgid, event.start_ns, life.image(event.exec_id))
+        if key.image > life.row.process.image:
+            self._rows.append(EndRow(life.row.process, event.at_ns, replaced=True))
+        parent = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
+        row = self._described(event, key, parent or life.row.parent, ingest_pb2.PROCESS_ORIGIN_EXEC)
+        life.row = _with_program(row, event, texts)._replace(exe_file=exe_file)
+        self._forked.pop(key, None)
+        self._rows.append(life.row)
+        return key
+
+    def on_exit(self, event: Event) -> ProcessKey | None:
+        """The end; None when it is known already (two last threads) or nobody met the process."""
+        life = self._lives.get((event.tgid, event.start_ns))
+        if life is None or life.ended_ns is not None:
+            return None
+        life.ended_ns = event.at_ns
+        self._ended.append((event.at_ns, (event.tgid, event.start_ns)))
+        signal = event.value & 0x7F
+        code = event.value >> 8 & 0xFF
+        key = life.row.process
+        self._rows.append(EndRow(key, event.at_ns, code, signal))
+        return key
+
+    def on_seen(self, event: Event, texts: Texts, exe_file: FileVersion | None) -> None:
+        """A process from before the start; live records of the same process win."""
+        if (event.tgid, event.start_ns) in self._lives:
+            return
+        key = ProcessKey(event.tgid, event.start_ns, 0)
+        parent = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
+        row = self._described(event, key, parent, ingest_pb2.PROCESS_ORIGIN_SNAPSHOT)
+        arguments = self._names.arguments(event.tgid)
+        row = _with_program(row, event, texts)._replace(
+            exe_file=exe_file,
+            at_ns=event.start_ns,
+            arguments=_clean(arguments),
+        )
+        self._lives[event.tgid, event.start_ns] = Life(event.exec_id - 1, row)
+        self._rows.append(row)
+
+    def forget_ended(self, now_ns: int) -> list[ProcessKey]:
+        """Drop processes whose last aggregates must have arrived; return every image of them."""
+        forgotten: list[ProcessKey] = []
+        while self._ended and self._ended[0][0] < now_ns - _REMEMBER_ENDED_NS:
+            life = self._lives.pop(self._ended.popleft()[1], None)
+            if life is not None:
+                last = life.row.process
+                forgotten.extend(last._replace(image=image) for image in range(last.image + 1))
+        return forgotten
+
+    def _introduce(self, event: Event) -> ProcessKey:
+        """A process that entered the scope alive, or whose fork was lost."""
+        life = self._born_before(event, event.exec_id - 1)
+        self._rows.append(life.row)
+        return life.row.process
+
+    def _born_before(self, event: Event, birth_exec_id: int) -> Life:
+        key = ProcessKey(event.tgid, event.start_ns, 0)
+        row = StartRow(
+            key,
+            None,
+            event.start_ns,
+            ingest_pb2.PROCESS_ORIGIN_SNAPSHOT,
+            arguments=_clean(self._names.arguments(event.tgid)),
+            uid=event.uid,
+            mount_namespace=event.mount_ns,
+        )
+        life = self._lives[event.tgid, event.start_ns] = Life(birth_exec_id, row)
+        return life
+
+    def _described(
+        self, event: Event, key: ProcessKey, parent: ProcessKey | None, origin: int
+    ) -> StartRow:
+        return StartRow(
+            key,
+            parent,
+            event.at_ns,
+            origin,
+            uid=event.uid,
+            user=self._names.user(event.uid),
+            login_uid=event.login_uid,
+            session=event.session,
+            process_group=event.process_group,
+            terminal=event.terminal,
+            cgroup=self._names.cgroup(event.cgroup_id),
+            mount_namespace=event.mount_ns,
+            pid_namespace=event.pid_ns,
+            command_name=text_of(event.comm),
+        )
+
+
+def _with_program(row: StartRow, event: Event, texts: Texts) -> StartRow:
+    path, cwd, script = texts.path(), texts.cwd(), texts.script()
+    return row._replace(
+        exe=None if path is None else text_of(path),
+        script=None if script is None else text_of(script),
+        arguments=_clean(texts.arguments()),
+        arguments_truncated=bool(event.flags & Flag.ARGS_TRUNCATED),
+        cwd=None if cwd is None else text_of(cwd),
+    )
+
+
+def _clean(arguments: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Arguments without secrets: nothing else may ever be stored or sent."""
+    return redact_arguments([text_of(argument) for argument in arguments])

@@ -1,0 +1,112 @@
+"""Texts of the cold ring: paths, arguments, strings. Pure.
+
+A hot record names its texts by id; a text may arrive one drain before the
+record that names it, never after.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from whenced.record import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Drains that an unclaimed text is kept for: its record was lost, or comes with the next drain.
+_KEPT_DRAINS: Final = 3
+
+
+def path_of(components: bytes) -> bytes:
+    """Absolute path from components that are leaf first, each ended by NUL."""
+    if not components:
+        return b"/"
+    names = components.split(b"\0")
+    names.pop()  # what follows the last NUL
+    names.reverse()
+    return b"/" + b"/".join(name for name in names if name != b"/")
+
+
+def arguments_of(raw: bytes) -> tuple[bytes, ...]:
+    """Arguments, each ended by NUL; the last one may have been cut."""
+    return tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()
+
+
+def joined(base: bytes, text: bytes) -> bytes:
+    """Path that ``text`` leads to from directory ``base``, without symbolic links resolved.
+
+    ``base`` is the process's root for an absolute text: inside a chroot the two differ.
+    """
+    path = base + b"/" + text
+    return b"/" + posixpath.normpath(path).lstrip(b"/")
+
+
+@dataclass(slots=True)
+class Texts:
+    """The texts of one record; absent parts are None."""
+
+    parts: dict[int, bytes] = field(default_factory=dict)
+    drain: int = 0
+
+    def path(self) -> bytes | None:
+        """The record's path."""
+        return self._walked(Part.PATH)
+
+    def cwd(self) -> bytes | None:
+        """Working directory."""
+        return self._walked(Part.CWD)
+
+    def arguments(self) -> tuple[bytes, ...]:
+        """Arguments, none when they were lost."""
+        return arguments_of(self.parts.get(Part.ARGS, b""))
+
+    def script(self) -> bytes | None:
+        """What was asked to run, for a script."""
+        raw = self.parts.get(Part.SCRIPT)
+        return None if raw is None else raw.split(b"\0", 1)[0]
+
+    def named(self, text: Part, base: Part) -> bytes | None:
+        """Path of a system call's string and the directory that it starts at."""
+        raw, start = self.parts.get(text), self._walked(base)
+        if raw is None or start is None:
+            return None
+        return joined(start, raw.split(b"\0", 1)[0])
+
+    def _walked(self, part: Part) -> bytes | None:
+        raw = self.parts.get(part)
+        return None if raw is None else path_of(raw)
+
+
+NO_TEXTS: Final = Texts()
+
+
+class TextStore:
+    """Texts by id until a record claims them."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, Texts] = {}
+        self._drain = 0
+
+    def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> None:
+        """Take one drain of the text ring: (id, part, flags, chunk, bytes)."""
+        self._drain += 1
+        for text_id, part, _flags, _chunk, raw in drained:
+            texts = self._texts.get(text_id)
+            if texts is None:
+                texts = self._texts[text_id] = Texts(drain=self._drain)
+            # chunks of one text follow each other on their CPU, so in the ring
+            texts.parts[part] = texts.parts.get(part, b"") + raw
+
+    def claim(self, text_id: int) -> Texts:
+        """Texts of a record; empty when they were lost."""
+        return self._texts.pop(text_id, NO_TEXTS)
+
+    def forget_unclaimed(self) -> int:
+        """Drop texts whose record never came; return how many."""
+        oldest = self._drain - _KEPT_DRAINS
+        stale = [key for key, texts in self._texts.items() if texts.drain <= oldest]
+        for key in stale:
+            del self._texts[key]
+        return len(stale)

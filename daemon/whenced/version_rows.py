@@ -1,0 +1,136 @@
+"""Rows of accesses and digests, and which version a process's counts belong to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from whence_proto.v1 import ingest_pb2 as wire
+from whenced.record import Flag
+from whenced.rows import AccessRow, DigestRow, text_of
+
+if TYPE_CHECKING:
+    from whenced.event import Event, FileKey
+    from whenced.file_state import Counts, FileState, PendingRead
+    from whenced.hash_messages import HashReply
+    from whenced.rows import FileVersion, ProcessKey
+
+_STATES: Final = {
+    "verified": wire.DIGEST_STATE_VERIFIED,
+    "asserted": wire.DIGEST_STATE_ASSERTED,
+    "torn": wire.DIGEST_STATE_TORN,
+    "unhashed": wire.DIGEST_STATE_UNHASHED,
+}
+
+
+@dataclass(slots=True)
+class Bound:
+    """Versions that a process's counts for one file belong to."""
+
+    path: str
+    mount_ns: int
+    read: FileVersion | None = None
+    pending: PendingRead | None = None
+    write: FileVersion | None = None
+    write_op: int = wire.ACCESS_OP_WRITE
+
+
+@dataclass(slots=True)
+class VersionRows:
+    """Rows since they were last taken."""
+
+    rows: list[AccessRow | DigestRow] = field(default_factory=list)
+    _bound: dict[ProcessKey, dict[FileKey, Bound]] = field(default_factory=dict)
+
+    def bind(self, process: ProcessKey, state: FileState, event: Event) -> Bound:
+        """What the process's counts for the file belong to."""
+        files = self._bound.setdefault(process, {})
+        bound = files.get(state.key)
+        if bound is None:
+            bound = files[state.key] = Bound(text_of(state.path), event.mount_ns)
+        return bound
+
+    def access(
+        self, state: FileState, event: Event, process: ProcessKey, op: int,
+        version: FileVersion, flags: int, *, ops: int,
+    ) -> None:  # fmt: skip
+        """A touch, with the version that it saw; its calls are counted by the aggregate."""
+        bound = self.bind(process, state, event)
+        if op == wire.ACCESS_OP_READ:
+            bound.read, bound.pending = version, None
+        elif op == wire.ACCESS_OP_TRUNCATE and bound.write is None:
+            bound.write_op = op
+        self.rows.append(
+            AccessRow(
+                process, version, bound.path, op, ops, 0, event.at_ns, event.at_ns,
+                flags | flags_of(event), event.mount_ns,
+            )
+        )  # fmt: skip
+
+    def on_counts(self, process: ProcessKey, key: FileKey, read: Counts, written: Counts) -> None:
+        """Calls and bytes since the last drain, for versions bound by earlier touches."""
+        bound = self._bound.get(process, {}).get(key)
+        if bound is None:
+            return
+        if read.ops and bound.pending is not None:
+            bound.pending.counts.ops += read.ops
+            bound.pending.counts.bytes += read.bytes
+            bound.pending.counts.last_ns = max(bound.pending.counts.last_ns, read.last_ns)
+        elif read.ops and bound.read is not None:
+            self._count(process, bound, bound.read, wire.ACCESS_OP_READ, read)
+        if written.ops and bound.write is not None:
+            self._count(process, bound, bound.write, bound.write_op, written)
+
+    def _count(
+        self, process: ProcessKey, bound: Bound, version: FileVersion, op: int, counts: Counts
+    ) -> None:
+        self.rows.append(
+            AccessRow(
+                process, version, bound.path, op, counts.ops, counts.bytes,
+                counts.first_ns, counts.last_ns, 0, bound.mount_ns,
+            )
+        )  # fmt: skip
+
+    def forget_process(self, process: ProcessKey) -> None:
+        """Its last aggregates have arrived."""
+        self._bound.pop(process, None)
+
+    def settle(self, state: FileState, read: PendingRead, version: FileVersion) -> None:
+        """A read that waited: its version is known now."""
+        counts = read.counts
+        self.rows.append(
+            AccessRow(
+                read.process, version, read.path, read.op, counts.ops, counts.bytes,
+                read.at_ns, max(counts.last_ns, read.at_ns), read.flags, read.mount_ns,
+            )
+        )  # fmt: skip
+        bound = self._bound.get(read.process, {}).get(state.key)
+        if bound is not None and bound.pending is read:
+            bound.pending, bound.read = None, version
+
+    def digest(self, state: FileState, version: FileVersion, reply: HashReply) -> None:
+        """What the hasher found for a version."""
+        self.rows.append(
+            DigestRow(
+                version, _STATES[reply.state], reply.at_ns, reply.blake3, reply.sha256,
+                max(reply.size_bytes, 0), reply.reason or None, text_of(state.path),
+            )
+        )  # fmt: skip
+
+    def refuse(self, state: FileState, version: FileVersion, how: str, why: str) -> None:
+        """A version that no digest will ever belong to."""
+        self.rows.append(DigestRow(version, _STATES[how], 0, reason=why, path=text_of(state.path)))
+
+
+def flags_of(event: Event) -> int:
+    """Remarks of the wire on a touch: a sum of AccessFlag."""
+    flags = 0
+    if event.flags & Flag.MAY_WRITE:
+        flags |= wire.ACCESS_FLAG_MAY_WRITE
+    if event.flags & Flag.NAMELESS:
+        flags |= wire.ACCESS_FLAG_NAMELESS
+    if event.flags & Flag.PATH_TRUNCATED:
+        flags |= wire.ACCESS_FLAG_PATH_TRUNCATED
+    if event.flags & Flag.CREATED:
+        flags |= wire.ACCESS_FLAG_CREATED
+    return flags

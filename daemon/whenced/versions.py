@@ -1,0 +1,335 @@
+"""Touches and digests to file versions: which content each access belongs to. Pure state.
+
+Time and hash results are given; rows and hash requests come out. The rules are
+those of docs/design/0001-the-spine.md.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from whence_proto.v1 import ingest_pb2 as wire
+from whenced.file_state import Counts, FileState, PendingRead
+from whenced.hash_jobs import RETRY_NS, HashJobs
+from whenced.record import Flag, Kind
+from whenced.rows import FileVersion, ProcessKey, text_of
+from whenced.version_rows import VersionRows, flags_of
+
+if TYPE_CHECKING:
+    from whenced.event import Event, FileKey
+    from whenced.hash_messages import HashReply
+
+_OPS: Final = {
+    Kind.READ: wire.ACCESS_OP_READ,
+    Kind.MAP: wire.ACCESS_OP_MAP,
+    Kind.EXECUTE: wire.ACCESS_OP_EXECUTE,
+    Kind.WRITE: wire.ACCESS_OP_WRITE,
+    Kind.TRUNCATE: wire.ACCESS_OP_TRUNCATE,
+}
+_MS: Final = 1_000_000
+_TORN_TRIES: Final = 8
+# A read of a file that stays open for writing is told after this long as half-written.
+_PENDING_NS: Final = 5_000 * _MS
+# A file that stays open for writing is held by a descriptor after this long, so that its bytes
+# outlive a rename over it or an unlink right after the close.
+_HOLD_NS: Final = 200 * _MS
+_MAX_STATES: Final = 200_000
+_OVERWRITTEN: Final = "overwritten before its bytes could be read"
+
+
+@dataclass(slots=True)
+class Versions:
+    """Every file that a process in scope touched lately."""
+
+    start_s: int
+    jobs: HashJobs
+    out: VersionRows = field(default_factory=VersionRows)
+    _states: OrderedDict[FileKey, FileState] = field(default_factory=OrderedDict)
+    _by_path: dict[tuple[int, bytes], FileKey] = field(default_factory=dict)
+    _by_writer: dict[int, set[FileKey]] = field(default_factory=dict)
+    sealed_outputs: int = 0
+
+    # --- touches ----------------------------------------------------------------------------
+
+    def on_touch(self, event: Event, process: ProcessKey, path: bytes) -> FileVersion:
+        """A first read, write, map, execute, truncate or open for writing."""
+        state = self._state(event, path)
+        kind = event.kind
+        if kind in (Kind.READ, Kind.MAP, Kind.EXECUTE):
+            return self._on_read(state, event, process)
+        if kind == Kind.OPEN_WRITE:
+            return self._on_open(state, event, process)
+        return self._on_write(state, event, process, _OPS[Kind(kind)])
+
+    def on_close(self, event: Event) -> None:
+        """A descriptor that could write was closed: perhaps the last."""
+        state = self._states.get(event.file)
+        if state is not None and state.dirty_since_ns is not None:
+            state.tries = 0
+            self.jobs.schedule(state, event.at_ns)
+
+    def on_exit(self, tgid: int, now_ns: int) -> None:
+        """A process ended: what it had open for writing is closed in a moment."""
+        for key in self._by_writer.pop(tgid, ()):
+            state = self._states.get(key)
+            if state is not None and state.dirty_since_ns is not None:
+                state.tries = 0
+                self.jobs.schedule(state, now_ns + _MS)
+
+    def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> FileVersion:
+        """A descriptor from before the start; writable ones are watched for their close."""
+        state = self._state(event, path)
+        writable = bool(event.flags & Flag.WRITABLE)
+        op = wire.ACCESS_OP_WRITE if writable else wire.ACCESS_OP_READ
+        version = state.version(event.version)
+        self.out.access(state, event, process, op, version, wire.ACCESS_FLAG_SNAPSHOT, ops=0)
+        if not writable:
+            self._want(state)
+        return version
+
+    def _on_read(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:
+        op = _OPS[Kind(event.kind)]
+        ops = 0 if event.kind == Kind.READ else 1  # reads are counted by the aggregate
+        settled = event.version >> 32 == 0 or event.version == state.sealed
+        if settled:
+            version = state.version(event.version)
+            self.out.access(state, event, process, op, version, 0, ops=ops)
+            if state.sealed is None:
+                self._want(state)
+            return version
+        pending = PendingRead(
+            process, op, event.version, event.at_ns, text_of(state.path), flags_of(event),
+            event.mount_ns, Counts(ops, 0, event.at_ns, event.at_ns),
+        )  # fmt: skip
+        state.pending.append(pending)
+        bound = self.out.bind(process, state, event)
+        bound.pending, bound.read = pending, None
+        self.jobs.schedule(state, event.at_ns)
+        return state.version(event.version)
+
+    def _on_open(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:
+        self._by_writer.setdefault(event.tgid, set()).add(state.key)
+        if event.flags & Flag.CREATED:
+            return self._on_write(state, event, process, wire.ACCESS_OP_WRITE)
+        if event.flags & Flag.TRUNCATED:
+            return self._on_write(state, event, process, wire.ACCESS_OP_TRUNCATE)
+        return state.version(event.version)
+
+    def _on_write(
+        self, state: FileState, event: Event, process: ProcessKey, op: int
+    ) -> FileVersion:
+        self._begin_epoch(state, event.version)
+        state.number = max(state.number, event.version)
+        if state.dirty_since_ns is None:
+            state.dirty_since_ns = event.at_ns
+            state.tries = 0
+            self.jobs.schedule(state, event.at_ns + RETRY_NS[2])
+        self._by_writer.setdefault(event.tgid, set()).add(state.key)
+        version = state.version(event.version)
+        self.out.access(state, event, process, op, version, 0, ops=0)
+        bound = self.out.bind(process, state, event)
+        bound.write = version
+        if op == wire.ACCESS_OP_WRITE:
+            bound.write_op = op
+        return version
+
+    def _begin_epoch(self, state: FileState, number: int) -> None:
+        """What of an older epoch was not sealed by now can only come from a job in flight."""
+        if number >> 32 <= state.epoch:
+            return
+        if state.dirty_since_ns is not None and state.epoch:
+            state.lost_epochs.append(state.number)
+            if state.ticket is None:
+                self._give_up_lost(state)
+        state.number, state.dirty_since_ns, state.held = number, None, False
+
+    def _give_up_lost(self, state: FileState, sealed: int | None = None) -> None:
+        for number in state.lost_epochs:
+            if sealed is None or number >> 32 != sealed >> 32:
+                self.out.refuse(state, state.version(number), "torn", _OVERWRITTEN)
+        state.lost_epochs.clear()
+
+    # --- names ------------------------------------------------------------------------------
+
+    def at_path(self, mount_ns: int, path: bytes) -> FileState | None:
+        """The file that was last seen under a name."""
+        key = self._by_path.get((mount_ns, path))
+        return None if key is None else self._states.get(key)
+
+    def renamed(self, mount_ns: int, old: bytes, new: bytes, *, directory: bool) -> None:
+        """A file or a directory has another name: look for its bytes there."""
+        moves = [(old, new)]
+        if directory:
+            prefix = old + b"/"
+            below = [p for ns, p in self._by_path if ns == mount_ns and p.startswith(prefix)]
+            moves = [(path, new + path[len(old) :]) for path in below]
+        for before, after in moves:
+            key = self._by_path.pop((mount_ns, before), None)
+            if key is None:
+                continue
+            self._by_path[mount_ns, after] = key
+            if (state := self._states.get(key)) is not None:
+                state.path = after
+
+    def linked(self, mount_ns: int, new: bytes, state: FileState) -> None:
+        """A file got a (further) name: the newest is where it is looked for."""
+        self._by_path[mount_ns, new] = state.key
+        state.path = new
+
+    def of_key(self, key: FileKey | None) -> FileState | None:
+        """The file of an identity, when it was touched lately."""
+        return None if key is None else self._states.get(key)
+
+    def state_of(self, event: Event, path: bytes) -> FileState:
+        """The file that an event is about, met now if not before."""
+        return self._state(event, path)
+
+    def met(self, key: FileKey, path: bytes, event: Event) -> FileState:
+        """A file that only a path led to."""
+        state = self._states.setdefault(key, FileState(key, self.start_s, path))
+        state.mount_ns, state.tgid = event.mount_ns, event.tgid
+        self._by_path[event.mount_ns, path] = key
+        return state
+
+    def truncated(self, state: FileState, event: Event, process: ProcessKey) -> None:
+        """Content changed by a call that carries no descriptor (truncate by path)."""
+        state.unseen += 1
+        state.sealed = None
+        state.dirty_since_ns = event.at_ns
+        self.jobs.schedule(state, event.at_ns)
+        version = state.version(state.number)
+        self.out.access(state, event, process, wire.ACCESS_OP_TRUNCATE, version, 0, ops=1)
+
+    # --- hash jobs --------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> None:
+        """Issue the hash jobs that are due."""
+        for key in self.jobs.due(now_ns):
+            if (state := self._states.get(key)) is not None and state.wants_reading:
+                self.jobs.request(state)
+        while len(self._states) > _MAX_STATES:
+            self._drop_oldest()
+
+    def on_reply(self, reply: HashReply, now_ns: int) -> None:
+        """A hash job was answered."""
+        asked = self.jobs.answered(reply.ticket)
+        if asked is None:
+            return
+        key, wanted = asked
+        state = self._states.get(key)
+        if state is None:
+            return
+        state.ticket = None
+        if reply.state == "busy":
+            self._on_busy(state, now_ns)
+        elif wanted == 0:
+            self._on_first_version(state, reply, now_ns)
+        else:
+            self._on_current(state, reply, now_ns)
+        if state.again:
+            state.again = False
+            self.jobs.schedule(state, now_ns)
+
+    def _on_busy(self, state: FileState, now_ns: int) -> None:
+        waited = [read for read in state.pending if read.at_ns < now_ns - _PENDING_NS]
+        for read in waited:
+            state.pending.remove(read)
+            version = state.torn_version(read.number)
+            state.loose[read.number] = version.version
+            self.out.settle(state, read, version)
+        written_long = state.dirty_since_ns is not None and state.dirty_since_ns < now_ns - _HOLD_NS
+        if written_long and not state.held:
+            self.jobs.hold(state)
+        self.jobs.retry(state, now_ns)
+
+    def _on_first_version(self, state: FileState, reply: HashReply, now_ns: int) -> None:
+        """Content from before capture: exact version 0 was asked for."""
+        if reply.state == "torn" and reply.version == 0 and state.tries < _TORN_TRIES:
+            self.jobs.retry(state, now_ns)
+            return
+        self.out.digest(state, state.version(0), reply)
+        if state.epoch == 0:
+            state.sealed = 0
+            self._resolve(state, 0, reply)
+
+    def _on_current(self, state: FileState, reply: HashReply, now_ns: int) -> None:
+        """Whatever version was current: the reply says which."""
+        if reply.state == "torn" and state.tries < _TORN_TRIES:
+            self.jobs.retry(state, now_ns)
+            return
+        number = reply.version if reply.version >= 0 else state.number
+        self._begin_epoch(state, number)  # the hasher may be ahead of the rings
+        self._give_up_lost(state, number if reply.state == "verified" else None)
+        self.out.digest(state, state.version(number), reply)
+        state.sealed = number
+        state.number = max(state.number, number)
+        if number >> 32 == state.epoch:
+            state.dirty_since_ns = None
+            state.held = False
+        self.sealed_outputs += 1
+        self._resolve(state, number, reply)
+
+    def _resolve(self, state: FileState, sealed: int, reply: HashReply) -> None:
+        """Reads that waited: the same number is the sealed version, any older one is torn."""
+        left: list[PendingRead] = []
+        for read in state.pending:
+            if read.number == sealed:
+                self.out.settle(state, read, state.version(sealed))
+            elif read.number < sealed:
+                version = state.torn_version(read.number)
+                self.out.settle(state, read, version)
+                self.out.refuse(state, version, "torn", "read while it was being written")
+            else:
+                left.append(read)
+        state.pending = left
+        for number, loose in state.loose.items():
+            target = FileVersion(*state.key, loose)
+            if number == sealed:
+                self.out.digest(state, target, reply)
+            else:
+                self.out.refuse(state, target, "torn", "read while it was being written")
+        state.loose.clear()
+
+    def _want(self, state: FileState) -> None:
+        """A digest of content that nobody is writing, once."""
+        if state.ticket is None and state.sealed is None:
+            self.jobs.request(state)
+
+    # --- bookkeeping ------------------------------------------------------------------------
+
+    def _state(self, event: Event, path: bytes) -> FileState:
+        state = self._states.get(event.file)
+        if state is None:
+            state = self._states[event.file] = FileState(
+                event.file, self.start_s, path, number=event.version
+            )
+        else:
+            self._states.move_to_end(event.file)
+            self._notice_unseen(state, event)
+        if path != state.path or not state.mount_ns:
+            self._by_path.pop((state.mount_ns, state.path), None)
+            state.path = path
+        self._by_path[event.mount_ns, path] = event.file
+        state.mount_ns, state.magic = event.mount_ns, event.magic
+        state.tgid, state.fd = event.tgid, event.fd
+        state.size_bytes, state.mtime_ns = event.size_bytes, event.mtime_ns
+        return state
+
+    def _notice_unseen(self, state: FileState, event: Event) -> None:
+        """The same number with another size or time: a change that no hook saw."""
+        if event.version != state.number or state.dirty_since_ns is not None:
+            return
+        if (event.size_bytes, event.mtime_ns) == (state.size_bytes, state.mtime_ns):
+            return
+        if state.epoch == 0 or state.sealed == event.version:
+            state.unseen += 1
+            state.sealed = None
+
+    def _drop_oldest(self) -> None:
+        key, state = self._states.popitem(last=False)
+        if state.ticket is not None or state.dirty_since_ns is not None or state.pending:
+            self._states[key] = state  # still needed: to the young end
+        else:
+            self._by_path.pop((state.mount_ns, state.path), None)
