@@ -47,24 +47,61 @@ static __always_inline bool is_excluded(void)
 	return is_task_excluded(bpf_get_current_task_btf());
 }
 
+#define SCOPE_CGROUPS 8
+#define SCOPE_UIDS 16
+
+static __always_inline bool is_user_in_scope(struct task_struct *task)
+{
+	__u32 uid;
+
+	if (!config.uid_count)
+		return true;
+	uid = task->real_cred->uid.val;
+	for (int i = 0; i < SCOPE_UIDS && i < config.uid_count; i++)
+		if (config.uids[i] == uid)
+			return true;
+	return false;
+}
+
+/* For the current task: asked at each event, so a task that moves is noticed. */
 static __always_inline bool in_scope(struct task_struct *task)
 {
 	bool inside = config.cgroup_count == 0;
 
-	for (int i = 0; i < 8 && i < config.cgroup_count; i++)
+	for (int i = 0; i < SCOPE_CGROUPS && i < config.cgroup_count; i++)
 		if (bpf_current_task_under_cgroup(&scope_cgroups, i) == 1)
 			inside = true;
-	if (!inside)
-		return false;
-	if (config.uid_count) {
-		__u32 uid = task->real_cred->uid.val;
+	return inside && is_user_in_scope(task);
+}
 
-		inside = false;
-		for (int i = 0; i < 16 && i < config.uid_count; i++)
-			if (config.uids[i] == uid)
-				inside = true;
+static __always_inline bool is_scope_cgroup(__u64 id)
+{
+	for (int i = 0; i < SCOPE_CGROUPS && i < config.cgroup_count; i++)
+		if (config.cgroup_ids[i] == id)
+			return true;
+	return false;
+}
+
+#define CGROUP_DEPTH 32
+
+/* The same for any task; for iterators only. */
+static __noinline bool is_task_in_scope(struct task_struct *task)
+{
+	struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+	int level = cgroup->level;
+
+	if (!is_user_in_scope(task))
+		return false;
+	if (!config.cgroup_count)
+		return true;
+	for (int i = 0; i < CGROUP_DEPTH && i <= level; i++) {
+		void *ancestor = NULL;
+
+		bpf_probe_read_kernel(&ancestor, sizeof(ancestor), &cgroup->ancestors[i]);
+		if (ancestor && is_scope_cgroup(typed(struct cgroup, ancestor)->kn->id))
+			return true;
 	}
-	return inside;
+	return false;
 }
 
 static __always_inline bool is_observed(struct task_struct *task)

@@ -15,7 +15,7 @@ int seen_process(struct bpf_iter__task *context)
 
 	if (!task || task->pid != task->tgid || task->flags & PF_KTHREAD || !task->mm)
 		return 0;
-	if (is_task_excluded(task))
+	if (is_task_excluded(task) || !is_task_in_scope(task))
 		return 0;
 	executable = task->mm->exe_file;
 	id = next_text_id(SCRATCH_ITERATOR);
@@ -47,7 +47,9 @@ int seen_file(struct bpf_iter__task_file *context)
 	struct touch touch = { .slot = SCRATCH_ITERATOR, .kind = WHENCE_FILE_SEEN };
 	struct inode *inode;
 
-	if (!task || !file || task->pid != task->tgid || is_task_excluded(task))
+	if (!task || !file || task->pid != task->tgid)
+		return 0;
+	if (is_task_excluded(task) || !is_task_in_scope(task))
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) != S_IFREG || is_pseudo(inode->i_sb->s_magic))

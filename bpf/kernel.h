@@ -161,6 +161,8 @@ struct kernfs_node {
 
 struct cgroup {
 	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[1]; /* since 6.1 (commit 7f203bc89eb6) */
 };
 
 struct css_set {

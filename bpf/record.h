@@ -200,6 +200,7 @@ struct whence_config {
 	__u32 uids[16];
 	__u32 uring_cqe_argument;	/* io_uring_complete has (ctx, req, cqe) */
 	__u32 unused;
+	__u64 cgroup_ids[8];	/* of scope_cgroups, for tasks other than current */
 };
 
 /* Conservation counters, one set per class. */

@@ -116,7 +116,7 @@ class CaptureLoop:
         """Hot first, then all texts: so every record that was taken finds its texts."""
         parts = self._parts
         rows = parts.kernel.hot.drain()
-        parts.texts.add(parts.kernel.text.drain())
+        self.ledger.texts(parts.texts.add(parts.kernel.text.drain()))
         if rows.size:
             self.ledger.received(np.bincount(rows["kind"]))
             parts.observer.handle(events(rows), parts.texts)

@@ -115,6 +115,9 @@ class Capture:
         config = np.zeros(1, dtype=CONFIG)
         config["work"], config["work_compat"] = work_tables()
         config["cgroup_count"] = len(plan.scope_cgroups)
+        # A cgroup's id is the inode number of its directory (kernfs)
+        cgroup_ids = [os.stat(path).st_ino for path in plan.scope_cgroups]  # noqa: PTH116 (text)
+        config["cgroup_ids"][0, : len(cgroup_ids)] = cgroup_ids
         config["uid_count"] = len(plan.scope_uids)
         config["uids"][0, : len(plan.scope_uids)] = plan.scope_uids
         config["uring_cqe_argument"] = plan.uring_cqe_argument

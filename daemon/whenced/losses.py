@@ -42,6 +42,10 @@ class Ledger:
             if count:
                 self._received[CLASS_OF[Kind(kind)]] += count
 
+    def texts(self, count: int) -> None:
+        """Add texts that arrived."""
+        self._received["text"] += count
+
     def aggregates(self, count: int) -> None:
         """Add rows of a retired table."""
         self._received["aggregate"] += count

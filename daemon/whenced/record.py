@@ -102,6 +102,7 @@ CONFIG: Final = np.dtype(
         ("uids", "<u4", (16,)),
         ("uring_cqe_argument", "<u4"),
         ("unused", "<u4"),
+        ("cgroup_ids", "<u8", (8,)),
     ]
 )
 

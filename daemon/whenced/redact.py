@@ -33,7 +33,8 @@ _KEY_KINDS: Final = frozenset(
 _WORD_TOKENS: Final = frozenset(
     "pad padding eos bos unk mask sep cls special image audio "  # noqa: SIM905 - fits a page
     "video vision start end stop begin per max min num next last first prompt trigger placeholder "
-    "instance class think added extra new separator decoder encoder forced word sub observation tool boi eoi".split()
+    "instance class think added extra new separator decoder encoder forced word sub "
+    "observation tool boi eoi".split()
 )
 _NOT_SECRET_VALUES: Final = frozenset(("", "true", "false", "none", "null", "yes", "no", REDACTED))
 
@@ -112,6 +113,7 @@ _SUSPECTS: Final = (
     "akia",
     "asia",
     "gh",
+    "github",
     "glpat",
     "hf_",
     "api_",

@@ -89,15 +89,18 @@ class TextStore:
         self._texts: dict[int, Texts] = {}
         self._drain = 0
 
-    def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> None:
-        """Take one drain of the text ring: (id, part, flags, chunk, bytes)."""
+    def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> int:
+        """Take one drain of the text ring: (id, part, flags, chunk, bytes); return how many."""
         self._drain += 1
+        count = 0
         for text_id, part, _flags, _chunk, raw in drained:
             texts = self._texts.get(text_id)
             if texts is None:
                 texts = self._texts[text_id] = Texts(drain=self._drain)
             # chunks of one text follow each other on their CPU, so in the ring
             texts.parts[part] = texts.parts.get(part, b"") + raw
+            count += 1
+        return count
 
     def claim(self, text_id: int) -> Texts:
         """Texts of a record; empty when they were lost."""

@@ -32,6 +32,10 @@ SILENCE_S = 60.0
 # Time at the end for the half-closed stream to finish; what is unacked then stays in the spool.
 STOP_GRACE_S = 0.3
 
+# A batch that alone draws a fault of the collector this often (half a minute with the back-off)
+# would hold up all others for ever.
+FAULT_TRIES = 10
+
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", 64 << 20),
     # A channel that reconnects by itself would keep a back-off of its own of up to 2 minutes.
@@ -117,6 +121,7 @@ class Uplink:
         on_welcome: Callable[[ingest_pb2.Welcome], None] = lambda _: None,
         *,
         silence_s: float = SILENCE_S,
+        fault_tries: int = FAULT_TRIES,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._address, self._hello, self._spool = address, hello, spool
@@ -124,9 +129,16 @@ class Uplink:
         self._state = UplinkState()
         self._stream = _Stream(0.0, WINDOW_BATCHES, over=True)
         self._call: grpc.Call | None = None
+        # How often a batch that is alone in flight may draw a status before it is set aside.
+        self._tries = {
+            grpc.StatusCode.INVALID_ARGUMENT: 1,
+            grpc.StatusCode.INTERNAL: fault_tries,
+            grpc.StatusCode.UNKNOWN: fault_tries,
+        }
         # Until this position batches are sent one by one: one of them is refused, and only then
         # can we tell which.
         self._careful_until = -1
+        self._suspect: tuple[int, int] = (-1, 0)  # position, refusals
         self._failures = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
@@ -169,6 +181,7 @@ class Uplink:
         """One stream, from its Hello to its end."""
         stream = self._open_stream()
         with grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
+            deliver: grpc.StreamStreamMultiCallable[bytes, ingest_pb2.FromCollector]
             deliver = channel.stream_stream(
                 METHOD,
                 request_serializer=None,  # frames are bytes already
@@ -271,22 +284,25 @@ class Uplink:
     # How it ends.
 
     def _failed(self, stream: _Stream, error: grpc.RpcError) -> None:
-        if error.code() == grpc.StatusCode.INVALID_ARGUMENT and stream.in_flight:
-            self._refused(stream, error.details() or "no reason given")
-        else:
-            self._ended(stream, error.details() or str(error.code()))
-
-    def _refused(self, stream: _Stream, sentence: str) -> None:
-        """One of the batches in flight is malformed: set it aside, or find out which it is."""
-        self._failures = 0
+        code = error.code()
+        sentence = error.details() or str(code)
         with self._spool.changed:
             in_flight = list(stream.in_flight)
-        if len(in_flight) == 1:
+        if in_flight and code in self._tries:
+            self._refused(in_flight, sentence, self._tries[code])
+        self._ended(stream, sentence)
+
+    def _refused(self, in_flight: list[Entry], sentence: str, tries: int) -> None:
+        """One of the batches in flight is at fault: find out which, then set it aside."""
+        self._careful_until = in_flight[-1].position
+        if len(in_flight) > 1:
+            return
+        position, refusals = self._suspect
+        refusals = refusals + 1 if position == in_flight[0].position else 1
+        self._suspect = (in_flight[0].position, refusals)
+        if refusals >= tries:
+            self._failures = 0
             self._spool.set_aside(in_flight[0], "the collector refused a batch", sentence)
-        else:
-            self._careful_until = in_flight[-1].position
-        with self._spool.changed:
-            self._state = replace(self._state, last_error=sentence)
 
     def _ended(self, stream: _Stream, sentence: str) -> None:
         if self._stopping.is_set():

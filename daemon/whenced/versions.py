@@ -78,16 +78,16 @@ class Versions:
                 state.tries = 0
                 self.jobs.schedule(state, now_ns + _MS)
 
-    def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> FileVersion:
-        """A descriptor from before the start; writable ones are watched for their close."""
+    def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> None:
+        """A descriptor from before the start. One that can write has not written yet."""
         state = self._state(event, path)
-        writable = bool(event.flags & Flag.WRITABLE)
-        op = wire.ACCESS_OP_WRITE if writable else wire.ACCESS_OP_READ
+        if event.flags & Flag.WRITABLE:
+            self._by_writer.setdefault(event.tgid, set()).add(state.key)
+            return
+        flag = wire.ACCESS_FLAG_SNAPSHOT
         version = state.version(event.version)
-        self.out.access(state, event, process, op, version, wire.ACCESS_FLAG_SNAPSHOT, ops=0)
-        if not writable:
-            self._want(state)
-        return version
+        self.out.access(state, event, process, wire.ACCESS_OP_READ, version, flag, ops=0)
+        self._want(state)
 
     def _on_read(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:
         op = _OPS[Kind(event.kind)]
