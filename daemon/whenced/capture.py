@@ -105,8 +105,8 @@ class CaptureLoop:
         self._send_requests()
         if self._swap_due(now_ns):
             self._swap(now_ns)
-        self._collect(now_ns)
-        if self._parts.policy.wait_ns(self._parts.builder.rows, now_ns) == 0:
+        self._mark_urgent(now_ns)
+        if self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns) == 0:
             self._flush(now_ns)
         if now_ns - self._tidied_ns > _SECOND_NS:
             self._tidied_ns = now_ns
@@ -149,20 +149,21 @@ class CaptureLoop:
         self._parts.observer.handle_uses(keys, uses, boot_ns())
         self._swapped_ns = now_ns
 
-    def _collect(self, now_ns: int) -> None:
+    def _mark_urgent(self, now_ns: int) -> None:
+        """Somebody may ask soon about a program that ended or a file that was hashed."""
+        parts = self._parts
+        if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
+            parts.policy.mark_urgent(now_ns)
+            self._sealed = parts.versions.sealed_outputs
+            if now_ns - self._swapped_ns < _SWAP_URGENT_NS:
+                self._ended = parts.observer.ended
+
+    def _flush(self, now_ns: int) -> None:
         parts = self._parts
         rows = parts.observer.take_rows()
         for tap in self.taps:
             tap(rows)
         parts.builder.extend(rows)
-        if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
-            parts.policy.mark_urgent(now_ns)
-            if now_ns - self._swapped_ns < _SWAP_URGENT_NS:
-                self._ended = parts.observer.ended
-            self._sealed = parts.versions.sealed_outputs
-
-    def _flush(self, now_ns: int) -> None:
-        parts = self._parts
         losses = self.ledger.rows(parts.kernel.counts(), now_ns)
         parts.builder.extend(losses)
         for row in losses:
@@ -177,7 +178,9 @@ class CaptureLoop:
         waits = [_SECOND_NS]
         if (due_ns := self._parts.versions.jobs.next_due_ns) is not None:
             waits.append(due_ns - now_ns)
-        if (flush_ns := self._parts.policy.wait_ns(self._parts.builder.rows, now_ns)) is not None:
+        if (
+            flush_ns := self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns)
+        ) is not None:
             waits.append(flush_ns)
         if self._parts.observer.ended > self._ended:
             waits.append(self._swapped_ns + _SWAP_URGENT_NS - now_ns)

@@ -23,6 +23,8 @@ _CONFIG_BYTES: Final = 1 << 20
 _PACKED_REFS_BYTES: Final = 64 << 20
 _CHUNK_BYTES: Final = 1 << 20
 _SYMREFS: Final = 5
+#: What HEAD says where refs are kept in another format.
+_REFTABLE: Final = b"refs/heads/.invalid"
 _OID: Final = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _HEADING: Final = re.compile(r'\[\s*([\w.-]+)\s*(?:"((?:\\.|[^"\\])*)")?\s*\]')
 
@@ -63,12 +65,9 @@ class Configuration:
 def repository_around(root: int, directory: bytes) -> Iterator[Repository | None]:
     """Give the innermost repository that holds `directory` (absolute below `root`), or None."""
     with contextlib.ExitStack() as closing:
-        found = None
-        for parent in _upwards(directory):
-            found = _repository_at(root, parent, closing)
-            if found is not None:
-                break
-        yield found
+        candidates = (_repository_at(root, parent, closing) for parent in _upwards(directory))
+        there = _exists(root, directory)
+        yield next(filter(None, candidates), None) if there else None
 
 
 @contextlib.contextmanager
@@ -76,6 +75,15 @@ def repository_at(root: int, directory: bytes) -> Iterator[Repository | None]:
     """Give the repository whose work tree is exactly `directory`, or None."""
     with contextlib.ExitStack() as closing:
         yield _repository_at(root, directory, closing)
+
+
+def _exists(root: int, directory: bytes) -> bool:
+    """Say whether the path leads somewhere without a link: else its parents mean nothing."""
+    try:
+        os.close(openat.locate(root, directory))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _upwards(directory: bytes) -> Iterator[bytes]:
@@ -95,6 +103,8 @@ def _repository_at(root: int, directory: bytes, closing: contextlib.ExitStack) -
         private_path = directory.rstrip(b"/") + b"/.git"
         if stat.S_ISREG(status.st_mode):
             private_path = _pointed(worktree, b".git", directory, b"gitdir: ")
+        if not private_path:
+            return None
         private = _opened(root, private_path, closing)
         common_path = _pointed(private, b"commondir", private_path) or private_path
         common = _opened(root, common_path, closing)
@@ -135,6 +145,8 @@ def read_head(repository: Repository, deadline: Deadline) -> Head:
         if not value.startswith(b"ref:"):
             return Head(value.decode() if _OID.fullmatch(value) else "", branch)
         name = value[4:].strip()
+        if name == _REFTABLE:
+            break
         branch = branch or _readable(name.removeprefix(b"refs/heads/"))
     return Head("", branch)
 

@@ -201,6 +201,9 @@ class _Worktree:
             return False
         if entry.mode == _GITLINK:
             return self._submodule_differs(entry)
+        return self._file_differs(entry)
+
+    def _file_differs(self, entry: Entry) -> bool:
         parent, _, name = entry.path.rpartition(b"/")
         try:
             self._enter(parent)
@@ -236,12 +239,10 @@ class _Worktree:
 
     def _unchanged_since(self, entry: Entry, status: os.stat_result) -> bool:
         """Trust stat data as git does: not for a file as young as the index itself."""
-        mtime_ns = status.st_mtime_ns
-        if entry.mtime_ns % _SECOND_NS == 0:  # written by a program that knows whole seconds
-            mtime_ns -= mtime_ns % _SECOND_NS
         return (
             entry.size_bytes == status.st_size & _LOW32
-            and entry.mtime_ns == mtime_ns
+            and _same_time(entry.mtime_ns, status.st_mtime_ns)
+            and (entry.ctime_ns == 0 or _same_time(entry.ctime_ns, status.st_ctime_ns))
             and entry.inode in (0, status.st_ino & _LOW32)
             and entry.mtime_ns < self.written_ns
         )
@@ -294,6 +295,13 @@ class _Worktree:
             return read_head(inner, self.deadline).commit != entry.oid.hex()
 
 
+def _same_time(tracked_ns: int, found_ns: int) -> bool:
+    """Compare times, of which the tracked one may come from a program without nanoseconds."""
+    if tracked_ns % _SECOND_NS == 0:
+        found_ns -= found_ns % _SECOND_NS
+    return tracked_ns == found_ns
+
+
 def _blob_hash(size_bytes: int, chunks: Iterator[bytes] | list[bytes]) -> bytes:
     digest = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
     for chunk in chunks:
@@ -306,17 +314,25 @@ def _blob_hash(size_bytes: int, chunks: Iterator[bytes] | list[bytes]) -> bytes:
 
 def _staged(index: Index, tree: bytes, objects: Objects, deadline: Deadline) -> Iterator[bytes]:
     """Yield each path where the index is not what the tree of HEAD (empty: no commit) holds."""
-    same: list[bytes] = []
+    same: set[bytes] = set()
     committed: dict[bytes, tuple[int, bytes]] = {}
     if tree:
         _gather(objects, tree, b"", index.trees, committed, same)
     deadline.check()
-    skipped = tuple(same)
     for entry in index.entries:
         held = committed.pop(entry.path, None)
-        if held != (entry.mode, entry.oid) and not entry.path.startswith(skipped or b"\0"):
+        if held != (entry.mode, entry.oid) and not _below_any(entry.path, same):
             yield entry.path
     yield from committed
+
+
+def _below_any(path: bytes, directories: set[bytes]) -> bool:
+    at = 0
+    while path[:at] not in directories:
+        at = path.find(b"/", at) + 1
+        if at == 0:
+            return False
+    return True
 
 
 def _gather(
@@ -325,11 +341,11 @@ def _gather(
     prefix: bytes,
     known: dict[bytes, bytes],
     committed: dict[bytes, tuple[int, bytes]],
-    same: list[bytes],
+    same: set[bytes],
 ) -> None:
     """Collect the files of a tree, except below directories that the index knows to be the same."""
     if known.get(prefix) == tree:
-        same.append(prefix)
+        same.add(prefix)
         return
     if prefix.count(b"/") > _TREE_DEPTH or len(committed) > ENTRY_LIMIT:
         raise DamagedError("the tree of the commit is too large")

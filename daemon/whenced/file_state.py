@@ -27,7 +27,6 @@ class Counts:
 
     ops: int = 0
     bytes: int = 0
-    first_ns: int = 0
     last_ns: int = 0
 
 

@@ -25,6 +25,7 @@ class Entry(NamedTuple):
 
     path: bytes
     mtime_ns: int
+    ctime_ns: int
     inode: int
     mode: int
     size_bytes: int
@@ -89,10 +90,11 @@ def _read_entries(data: bytes, version: int, count: int, entries: list[Entry]) -
 
 
 def _entry(path: bytes, values: tuple[int, ...], extended: int) -> Entry:
-    _, _, seconds, nanoseconds, _, inode, mode, _, _, size_bytes, oid, flags = values
+    ctime_s, ctime_ns, mtime_s, mtime_ns, _, inode, mode, _, _, size_bytes, oid, flags = values
     return Entry(
         path,
-        seconds * _SECOND_NS + nanoseconds,
+        mtime_s * _SECOND_NS + mtime_ns,
+        ctime_s * _SECOND_NS + ctime_ns,
         inode,
         mode,
         size_bytes,

@@ -57,11 +57,23 @@ def read_small(directory: int, path: bytes, limit_bytes: int) -> bytes | None:
         fd = openat.open_regular(directory, path, links_inside=True)
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        with contextlib.suppress(OSError):
-            data = file.read(limit_bytes + 1)
-            return data if len(data) <= limit_bytes else None
-    return None
+    try:
+        data = _read_up_to(fd, limit_bytes + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return data if len(data) <= limit_bytes else None
+
+
+def _read_up_to(fd: int, count: int) -> bytes:
+    content = bytearray()
+    while len(content) < count:
+        data = os.read(fd, min(_READ_BYTES, count - len(content)))
+        if not data:
+            break
+        content += data
+    return bytes(content)
 
 
 # --- objects ---------------------------------------------------------------------------------
@@ -76,6 +88,7 @@ class Objects:
         Raises OSError.
         """
         self._deadline = deadline
+        self._delta_bytes = 0
         self._directory = openat.locate(root, path)
         self._packs: list[_Pack] | None = None
         self._alternates: list[Objects] = []
@@ -120,7 +133,7 @@ class Objects:
         at = 0
         while at < len(content):
             space, end = content.find(b" ", at), content.find(b"\0", at)
-            if not at < space < end or end + OID_BYTES >= len(content) + 1:
+            if not at < space < end or end + OID_BYTES >= len(content):
                 raise DamagedError(f"tree {tree.hex()} is malformed")
             yield (
                 content[space + 1 : end],
@@ -136,7 +149,7 @@ class Objects:
         for line in lines[:_ALTERNATES_LIMIT]:
             with contextlib.suppress(OSError, ValueError):
                 other = Objects(root, os.path.normpath(os.path.join(path, line)), self._deadline, 1)  # noqa: PTH118 - bytes
-                if os.fstat(other._directory).st_uid == owner:  # noqa: SLF001 - our own class
+                if os.fstat(other._directory).st_uid == owner:
                     self._alternates.append(other)
                 else:
                     other.close()
@@ -164,6 +177,7 @@ class Objects:
     def _unpack(self, pack: _Pack, offset: int, depth: int) -> tuple[bytes, bytes]:
         """Undo deltas: gather them down to a whole object, then apply them upwards."""
         deltas: list[bytes] = []
+        self._delta_bytes *= depth > 0
         while True:
             self._deadline.check()
             kind, base, content = pack.entry(offset)
@@ -171,7 +185,8 @@ class Objects:
                 name = _PACK_TYPES[kind]
                 break
             deltas.append(content)
-            if len(deltas) + depth > _DELTA_DEPTH:
+            self._delta_bytes += len(content)
+            if len(deltas) + depth > _DELTA_DEPTH or self._delta_bytes > OBJECT_LIMIT_BYTES:
                 raise DamagedError("a chain of deltas is too long")
             if isinstance(base, bytes):
                 name, content = self.read(base, depth + len(deltas))
@@ -251,14 +266,14 @@ class _Pack:
 
     def _offset(self, place: int, total: int) -> int:
         tables = 1032 + total * (OID_BYTES + 4)
-        (offset,) = _unpack(">I", os.pread(self._index, 4, tables + place * 4))
+        (offset,) = _numbers(">I", os.pread(self._index, 4, tables + place * 4))
         if offset & 0x80000000:
             at = tables + total * 4 + (offset & 0x7FFFFFFF) * 8
-            (offset,) = _unpack(">Q", os.pread(self._index, 8, at))
+            (offset,) = _numbers(">Q", os.pread(self._index, 8, at))
         return int(offset)
 
     def _inflate_at(self, offset: int, size_bytes: int) -> bytes:
-        inflating, content = zlib.decompressobj(), b""
+        inflating, content = zlib.decompressobj(), bytearray()
         with _zlib_errors():
             while len(content) < size_bytes:
                 data = os.pread(self._data, _READ_BYTES, offset)
@@ -270,7 +285,7 @@ class _Pack:
                     break
         if len(content) != size_bytes:
             raise DamagedError("a packed object has not the size that it claims")
-        return content
+        return bytes(content)
 
 
 def apply_delta(base: bytes, delta: bytes) -> bytes:
@@ -356,7 +371,7 @@ def _zlib_errors() -> Iterator[None]:
         raise DamagedError(f"an object cannot be inflated ({error})") from None
 
 
-def _unpack(layout: str, data: bytes) -> tuple[int, ...]:
+def _numbers(layout: str, data: bytes) -> tuple[int, ...]:
     try:
         return struct.unpack(layout, data)
     except struct.error:

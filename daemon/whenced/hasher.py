@@ -39,6 +39,7 @@ from whenced.hash_messages import (
 from whenced.hash_open import OpenedFile, Probe, fstat_probe, open_requested
 from whenced.hash_queue import BUDGET, NO_FD, Job, JobQueue, Shelf
 from whenced.hash_reader import Reader
+from whenced.share import SECOND_NS, Bucket
 from whenced.stat_cache import StatCache
 
 _BEAT_MS: Final = 1000
@@ -135,12 +136,17 @@ class Hasher:
         Reader(self._jobs, self._shelf, self._board, self._reply, reading, share).run()
 
     def _inspect_all(self) -> None:
-        reader = CodeReader()
+        reader, bucket = CodeReader(), Bucket(self._settings.share, time.monotonic_ns())
         while True:
             self._board.mark(CODE, IDLE, time.monotonic_ns())
             request = self._to_inspect.get()
             self._board.mark(CODE, request.ticket, time.monotonic_ns())
-            self._reply(reader.read(request))
+            started_ns = time.thread_time_ns()
+            reply = reader.read(request)
+            self._board.mark(CODE, IDLE, time.monotonic_ns())
+            self._reply(reply)
+            rest_ns = bucket.take(time.thread_time_ns() - started_ns, time.monotonic_ns())
+            time.sleep(rest_ns / SECOND_NS)
 
 
 def main(arguments: list[str] | None = None) -> int:

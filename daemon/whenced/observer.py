@@ -224,15 +224,15 @@ class Observer:
         """Take a retired aggregate table: calls and bytes since the last one."""
         for key, use in zip(keys.tolist(), uses.tolist(), strict=True):
             start_ns, tgid, exec_id, inode, device, generation = key
-            read_ops, read_bytes, write_ops, write_bytes, first_ns, last_write_ns, *_ = use
+            read_ops, read_bytes, write_ops, write_bytes, _, last_write_ns, *_ = use
             process = self._processes.key(tgid, start_ns, exec_id)
             if process is None or not (read_ops or write_ops):
                 continue
             self._versions.out.on_counts(
                 process,
                 FileKey(device, inode, generation),
-                Counts(read_ops, read_bytes, first_ns, now_ns),
-                Counts(write_ops, write_bytes, first_ns, last_write_ns),
+                Counts(read_ops, read_bytes, now_ns),
+                Counts(write_ops, write_bytes, last_write_ns),
             )
 
     # --- the hasher -------------------------------------------------------------------------
@@ -269,9 +269,14 @@ class Observer:
             )
         )
 
+    @property
+    def waiting(self) -> int:
+        """Rows that take_rows() would give."""
+        return self._processes.waiting + len(self._rows) + len(self._versions.out)
+
     def take_rows(self) -> list[Row]:
         """Everything since the last call, processes first."""
         starts: list[StartRow | EndRow] = self._processes.take_rows()
-        rows: list[Row] = [*starts, *self._rows, *self._versions.out.rows]
-        self._rows, self._versions.out.rows = [], []
+        rows: list[Row] = [*starts, *self._rows, *self._versions.out.take()]
+        self._rows = []
         return rows

@@ -63,13 +63,15 @@ class Processes:
     def __len__(self) -> int:
         return len(self._lives)
 
-    def take_rows(self, *, all_forks: bool = True) -> list[StartRow | EndRow]:
-        """Rows since the last call. A fork waits for its exec, which describes it better."""
-        rows = self._rows
-        if all_forks:
-            rows = [*self._forked.values(), *rows]
-            self._forked = {}
-        self._rows = []
+    @property
+    def waiting(self) -> int:
+        """Rows that take_rows() would give."""
+        return len(self._forked) + len(self._rows)
+
+    def take_rows(self) -> list[StartRow | EndRow]:
+        """Rows since the last call; a fork that became an exec is one row."""
+        rows = [*self._forked.values(), *self._rows]
+        self._forked, self._rows = {}, []
         return rows
 
     def key(self, tgid: int, start_ns: int, exec_id: int) -> ProcessKey | None:

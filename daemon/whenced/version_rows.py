@@ -39,8 +39,33 @@ class Bound:
 class VersionRows:
     """Rows since they were last taken."""
 
-    rows: list[AccessRow | DigestRow] = field(default_factory=list)
+    _digests: list[DigestRow] = field(default_factory=list)
+    _accesses: dict[tuple[ProcessKey, FileVersion, int, str], AccessRow] = field(
+        default_factory=dict
+    )
     _bound: dict[ProcessKey, dict[FileKey, Bound]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._digests) + len(self._accesses)
+
+    def take(self) -> list[AccessRow | DigestRow]:
+        """Rows since the last call; accesses of the same kind are one row."""
+        rows: list[AccessRow | DigestRow] = [*self._accesses.values(), *self._digests]
+        self._accesses, self._digests = {}, []
+        return rows
+
+    def _add(self, row: AccessRow) -> None:
+        key = (row.process, row.file, row.op, row.path or "")
+        known = self._accesses.get(key)
+        if known is not None:
+            row = row._replace(
+                ops=known.ops + row.ops,
+                bytes=known.bytes + row.bytes,
+                first_ns=min(known.first_ns, row.first_ns),
+                last_ns=max(known.last_ns, row.last_ns),
+                flags=known.flags | row.flags,
+            )
+        self._accesses[key] = row
 
     def bind(self, process: ProcessKey, state: FileState, event: Event) -> Bound:
         """What the process's counts for the file belong to."""
@@ -60,7 +85,7 @@ class VersionRows:
             bound.read, bound.pending = version, None
         elif op == wire.ACCESS_OP_TRUNCATE and bound.write is None:
             bound.write_op = op
-        self.rows.append(
+        self._add(
             AccessRow(
                 process, version, bound.path, op, ops, 0, event.at_ns, event.at_ns,
                 flags | flags_of(event), event.mount_ns,
@@ -84,10 +109,11 @@ class VersionRows:
     def _count(
         self, process: ProcessKey, bound: Bound, version: FileVersion, op: int, counts: Counts
     ) -> None:
-        self.rows.append(
+        # when it began is what the touch said; the table's row may be older than this use
+        self._add(
             AccessRow(
                 process, version, bound.path, op, counts.ops, counts.bytes,
-                counts.first_ns, counts.last_ns, 0, bound.mount_ns,
+                counts.last_ns, counts.last_ns, 0, bound.mount_ns,
             )
         )  # fmt: skip
 
@@ -98,7 +124,7 @@ class VersionRows:
     def settle(self, state: FileState, read: PendingRead, version: FileVersion) -> None:
         """A read that waited: its version is known now."""
         counts = read.counts
-        self.rows.append(
+        self._add(
             AccessRow(
                 read.process, version, read.path, read.op, counts.ops, counts.bytes,
                 read.at_ns, max(counts.last_ns, read.at_ns), read.flags, read.mount_ns,
@@ -110,7 +136,7 @@ class VersionRows:
 
     def digest(self, state: FileState, version: FileVersion, reply: HashReply) -> None:
         """What the hasher found for a version."""
-        self.rows.append(
+        self._digests.append(
             DigestRow(
                 version, _STATES[reply.state], reply.at_ns, reply.blake3, reply.sha256,
                 max(reply.size_bytes, 0), reply.reason or None, text_of(state.path),
@@ -119,7 +145,9 @@ class VersionRows:
 
     def refuse(self, state: FileState, version: FileVersion, how: str, why: str) -> None:
         """A version that no digest will ever belong to."""
-        self.rows.append(DigestRow(version, _STATES[how], 0, reason=why, path=text_of(state.path)))
+        self._digests.append(
+            DigestRow(version, _STATES[how], 0, reason=why, path=text_of(state.path))
+        )
 
 
 def flags_of(event: Event) -> int:

@@ -101,7 +101,7 @@ class Versions:
             return version
         pending = PendingRead(
             process, op, event.version, event.at_ns, text_of(state.path), flags_of(event),
-            event.mount_ns, Counts(ops, 0, event.at_ns, event.at_ns),
+            event.mount_ns, Counts(ops, 0, event.at_ns),
         )  # fmt: skip
         state.pending.append(pending)
         bound = self.out.bind(process, state, event)
