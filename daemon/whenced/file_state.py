@@ -65,10 +65,10 @@ class FileState:
     ticket: int | None = None  # hash job in flight
     again: bool = False  # something happened meanwhile
     tries: int = 0
-    lost_epochs: list[int] = field(default_factory=list)
-    pending: list[PendingRead] = field(default_factory=list)
-    loose: dict[int, int] = field(default_factory=dict)  # number -> version sent as half-written
-    writers: set[int] = field(default_factory=set)
+    # There are tens of thousands of these: what most files never have is not allocated.
+    lost_epochs: tuple[int, ...] = ()
+    pending: tuple[PendingRead, ...] = ()
+    loose: tuple[tuple[int, int], ...] = ()  # (number, version sent as half-written)
 
     @property
     def epoch(self) -> int:

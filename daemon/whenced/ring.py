@@ -1,8 +1,7 @@
 """Rings of the kernel side: bytes out, in bulk. Knows no record's meaning.
 
 The layout is that of kernel/bpf/ringbuf.c: one writable page with the
-consumer's position, one read-only page with the producer's, then the data,
-mapped twice in a row so that no record is ever split.
+consumer's position, one read-only page with the producer's, then the data.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from whenced.record import RECORD, TEXT_HEAD
+from whenced.record import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +28,18 @@ _TEXT: Final = struct.Struct("<II" + "QIIII")  # ring header, struct whence_text
 
 
 class Ring:
-    """A BPF ring buffer, mapped into this process."""
+    """A BPF ring buffer, mapped into this process.
+
+    The kernel offers the data twice in a row; it is mapped once, because each
+    mapping counts in full as resident memory, and put together at the seam.
+    """
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self.fd = fd
         self.size_bytes = size_bytes
         self._consumer_page = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED)
         self._pages = mmap.mmap(
-            fd, _PAGE + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE
+            fd, _PAGE + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE
         )
         # On x86 these loads and stores are ordered as the kernel needs them. Elsewhere the
         # interpreter's own locking between two byte codes is the barrier.
@@ -60,28 +63,31 @@ class Ring:
         """Bytes that wait to be read."""
         return int(self._producer[0]) - int(self._consumer[0])
 
-    def _data(self, offset: int) -> int:
-        return _PAGE + offset % self.size_bytes
+    def _backlog(self) -> bytes:
+        """Copy what waits, at most a quarter of the ring, so that room is made early."""
+        begin = int(self._consumer[0]) % self.size_bytes
+        length = min(self.backlog_bytes, self.size_bytes // 4)
+        end = begin + length
+        if end <= self.size_bytes:
+            return self._pages[_PAGE + begin : _PAGE + end]
+        tail = self._pages[_PAGE + begin : _PAGE + self.size_bytes]
+        return tail + self._pages[_PAGE : _PAGE + end - self.size_bytes]
 
-    def _consumed(self, position: int) -> None:
-        self._consumer[0] = position
+    def _consumed(self, length: int) -> None:
+        self._consumer[0] += np.uint64(length)
 
 
 class HotRing(Ring):
     """Fixed-size records: drained as one array."""
 
     def drain(self) -> Rows:
-        """Return every finished record as RECORD rows (copied), oldest first."""
-        start = int(self._consumer[0])
-        slots = (int(self._producer[0]) - start) // _SLOT.itemsize
-        if not slots:
-            return np.empty(0, dtype=RECORD)
-        view = np.frombuffer(self._pages, dtype=_SLOT, count=slots, offset=self._data(start))
-        busy = np.flatnonzero(view["length"] & _BUSY)
-        finished = int(busy[0]) if busy.size else slots
-        rows = view["record"][:finished].copy()
-        self._consumed(start + finished * _SLOT.itemsize)
-        return rows
+        """Return finished records as RECORD rows, oldest first; empty when there are none."""
+        data = self._backlog()
+        slots = np.frombuffer(data, dtype=_SLOT, count=len(data) // _SLOT.itemsize)
+        busy = np.flatnonzero(slots["length"] & _BUSY)
+        finished = int(busy[0]) if busy.size else len(slots)
+        self._consumed(finished * _SLOT.itemsize)
+        return slots["record"][:finished]
 
 
 class TextRing(Ring):
@@ -89,16 +95,17 @@ class TextRing(Ring):
 
     def drain(self) -> Iterator[tuple[int, int, int, int, bytes]]:
         """Yield (id, part, flags, chunk, bytes) of every finished text, oldest first."""
-        position = int(self._consumer[0])
-        end = int(self._producer[0])
-        while position < end:
-            at = self._data(position)
-            header, _, text_id, part, length, flags, chunk = _TEXT.unpack_from(self._pages, at)
-            if header & _BUSY:
-                break
-            if not header & _DISCARDED:
-                begin = at + _HEADER_BYTES + TEXT_HEAD.itemsize
-                yield text_id, part, flags, chunk, self._pages[begin : begin + length]
-            size = header & ~(_BUSY | _DISCARDED)
-            position += (size + _HEADER_BYTES + 7) & ~7
-        self._consumed(position)
+        while data := self._backlog():
+            position = 0
+            while position + _TEXT.size <= len(data):
+                header, _, text_id, part, length, flags, chunk = _TEXT.unpack_from(data, position)
+                size = (header & ~(_BUSY | _DISCARDED)) + _HEADER_BYTES + 7 & ~7
+                if header & _BUSY or position + size > len(data):
+                    break
+                if not header & _DISCARDED:
+                    begin = position + _TEXT.size
+                    yield text_id, part, flags, chunk, data[begin : begin + length]
+                position += size
+            self._consumed(position)
+            if position == 0:
+                return

@@ -35,7 +35,8 @@ _PENDING_NS: Final = 5_000 * _MS
 # A file that stays open for writing is held by a descriptor after this long, so that its bytes
 # outlive a rename over it or an unlink right after the close.
 _HOLD_NS: Final = 200 * _MS
-_MAX_STATES: Final = 200_000
+# About 25 MB. A file that was dropped is met again; its digest then comes from the stat cache.
+_MAX_STATES: Final = 40_000
 _OVERWRITTEN: Final = "overwritten before its bytes could be read"
 
 
@@ -103,7 +104,7 @@ class Versions:
             process, op, event.version, event.at_ns, text_of(state.path), flags_of(event),
             event.mount_ns, Counts(ops, 0, event.at_ns),
         )  # fmt: skip
-        state.pending.append(pending)
+        state.pending += (pending,)
         bound = self.out.bind(process, state, event)
         bound.pending, bound.read = pending, None
         self.jobs.schedule(state, event.at_ns)
@@ -140,7 +141,7 @@ class Versions:
         if number >> 32 <= state.epoch:
             return
         if state.dirty_since_ns is not None and state.epoch:
-            state.lost_epochs.append(state.number)
+            state.lost_epochs += (state.number,)
             if state.ticket is None:
                 self._give_up_lost(state)
         state.number, state.dirty_since_ns, state.held = number, None, False
@@ -149,7 +150,7 @@ class Versions:
         for number in state.lost_epochs:
             if sealed is None or number >> 32 != sealed >> 32:
                 self.out.refuse(state, state.version(number), "torn", _OVERWRITTEN)
-        state.lost_epochs.clear()
+        state.lost_epochs = ()
 
     # --- names ------------------------------------------------------------------------------
 
@@ -234,10 +235,10 @@ class Versions:
 
     def _on_busy(self, state: FileState, now_ns: int) -> None:
         waited = [read for read in state.pending if read.at_ns < now_ns - _PENDING_NS]
+        state.pending = tuple(read for read in state.pending if read not in waited)
         for read in waited:
-            state.pending.remove(read)
             version = state.torn_version(read.number)
-            state.loose[read.number] = version.version
+            state.loose += ((read.number, version.version),)
             self.out.settle(state, read, version)
         written_long = state.dirty_since_ns is not None and state.dirty_since_ns < now_ns - _HOLD_NS
         if written_long and not state.held:
@@ -283,14 +284,14 @@ class Versions:
                 self.out.refuse(state, version, "torn", "read while it was being written")
             else:
                 left.append(read)
-        state.pending = left
-        for number, loose in state.loose.items():
+        state.pending = tuple(left)
+        for number, loose in state.loose:
             target = FileVersion(*state.key, loose)
             if number == sealed:
                 self.out.digest(state, target, reply)
             else:
                 self.out.refuse(state, target, "torn", "read while it was being written")
-        state.loose.clear()
+        state.loose = ()
 
     def _want(self, state: FileState) -> None:
         """A digest of content that nobody is writing, once."""
