@@ -90,13 +90,12 @@ class _Child:
 
     def hung(self, now_ns: int) -> list[int]:
         """Return the workers (indexes of the board) that show no life."""
-        marks = self.board.read()
         late = []
-        for worker, mark in enumerate(marks):
-            if worker == CONTROL or mark.ticket != IDLE:
-                patience_ns = READ_HUNG_NS if worker == READER else HUNG_NS
-                if now_ns - mark.beat_ns > patience_ns:
-                    late.append(worker)
+        for worker, mark in enumerate(self.board.read()):
+            patience_ns = READ_HUNG_NS if worker == READER else HUNG_NS
+            at_work = worker == CONTROL or mark.ticket != IDLE
+            if at_work and now_ns - mark.beat_ns > patience_ns:
+                late.append(worker)
         return late
 
     def end(self) -> None:

@@ -113,7 +113,10 @@ def settle(fd: int, pending: Unsettled, reading: Reading) -> bool:
     To be called more than RACY_NS after the reading: a write in the same tick as the last
     change leaves the stat data alone, but not the version.
     """
-    now = observe(fd, reading.probe)
+    try:
+        now = observe(fd, reading.probe)
+    except OSError:  # a stale handle of a network file system
+        return False
     if now is None or reading.cache is None or now.probe.version == ANY or now.probe.writers > 0:
         return False
     if now.key() != pending.seen.key() or not pending.seen.same_content(now):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import struct
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias
 
 HashState: TypeAlias = Literal["verified", "asserted", "torn", "unhashed", "busy"]
@@ -104,13 +103,22 @@ Message: TypeAlias = Request | Reply
 _KINDS: Final[dict[str, type[Message]]] = {
     kind.__name__: kind for kind in (HashRequest, HashReply, CodeRequest, CodeReply)
 }
+_to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_NAMES: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _KINDS.values()}
+#: Places of the fields that are bytes.
+_BYTES: Final = {
+    kind: tuple(place for place, f in enumerate(fields(kind)) if f.type == "bytes")
+    for kind in _KINDS.values()
+}
 
 
 def encode(message: Message) -> bytes:
     """Return one JSON array: kind, then the fields in order; bytes as surrogate escapes."""
-    values = [_escaped(value) for value in astuple(message)]
-    text = json.dumps([type(message).__name__, *values], ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogateescape")
+    kind = type(message)
+    values: list[Any] = [getattr(message, name) for name in _NAMES[kind]]
+    for place in _BYTES[kind]:
+        values[place] = values[place].decode("utf-8", "surrogateescape")
+    return _to_json([kind.__name__, *values]).encode("utf-8", "surrogateescape")
 
 
 def decode(data: bytes) -> Message:
@@ -119,22 +127,12 @@ def decode(data: bytes) -> Message:
     if not isinstance(parts, list) or not parts or parts[0] not in _KINDS:
         raise ValueError(f"not a hasher message: {data[:80]!r}")
     kind = _KINDS[parts[0]]
-    names = fields(kind)
-    if len(names) != len(parts) - 1:
-        raise ValueError(f"{kind.__name__} has {len(names)} fields, got {len(parts) - 1}")
-    pairs = zip(names, parts[1:], strict=True)
-    values: list[Any] = [_typed(field.type, value) for field, value in pairs]
+    values: list[Any] = [tuple(v) if isinstance(v, list) else v for v in parts[1:]]
+    if len(values) != len(_NAMES[kind]):
+        raise ValueError(f"{kind.__name__} has {len(_NAMES[kind])} fields, got {len(values)}")
+    for place in _BYTES[kind]:
+        values[place] = values[place].encode("utf-8", "surrogateescape")
     return kind(*values)
-
-
-def _escaped(value: object) -> object:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-
-
-def _typed(annotation: object, value: object) -> object:
-    if annotation == "bytes":
-        return str(value).encode("utf-8", "surrogateescape")
-    return tuple(value) if isinstance(value, list) else value
 
 
 # --- the shared page -------------------------------------------------------------------------
@@ -146,7 +144,7 @@ CODE: Final = 3
 WORKERS: Final = 4
 IDLE: Final = -1
 
-_SLOT: Final = struct.Struct("=qQ")
+_CELL_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,27 +156,39 @@ class Mark:
 
 
 class Board:
-    """One mark per worker in memory that both processes map: it outlives a crash or a hang."""
+    """One mark per worker in memory that both processes map: it outlives a crash or a hang.
+
+    Cells are aligned 64-bit integers, which are stored whole. The beat is written before the
+    ticket and read after it, so that a new ticket is never seen with an old beat.
+    """
 
     def __init__(self, fd: int) -> None:
         """Map the page behind `fd`, which stays the caller's to close."""
-        self._page = mmap.mmap(fd, WORKERS * _SLOT.size)
+        self._page = mmap.mmap(fd, WORKERS * 2 * _CELL_BYTES)
+        self._cells = memoryview(self._page).cast("q")
 
     def mark(self, worker: int, ticket: int, at_ns: int) -> None:
         """Say that `worker` is alive at `at_ns` (monotonic clock) and works on `ticket`."""
-        _SLOT.pack_into(self._page, worker * _SLOT.size, ticket, at_ns)
+        self._cells[worker * 2 + 1] = at_ns
+        self._cells[worker * 2] = ticket
 
     def read(self) -> tuple[Mark, ...]:
         """Return the marks of all workers, indexed by worker."""
-        return tuple(Mark(*values) for values in _SLOT.iter_unpack(self._page[:]))
+        cells = self._cells
+        return tuple(Mark(cells[place], cells[place + 1]) for place in range(0, WORKERS * 2, 2))
 
     def close(self) -> None:
         """Unmap the page."""
+        self._cells.release()
         self._page.close()
 
 
 def new_board_fd(at_ns: int) -> int:
     """Return a descriptor of a fresh page on which every worker is idle and alive."""
     fd = os.memfd_create("whence-hasher-board", os.MFD_CLOEXEC)
-    os.write(fd, _SLOT.pack(IDLE, at_ns) * WORKERS)
+    os.truncate(fd, WORKERS * 2 * _CELL_BYTES)
+    board = Board(fd)
+    for worker in range(WORKERS):
+        board.mark(worker, IDLE, at_ns)
+    board.close()
     return fd

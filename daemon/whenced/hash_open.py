@@ -98,6 +98,8 @@ def open_requested(request: HashRequest, probe: Probe) -> OpenedFile | HashReply
             continue
         try:
             found = _reopened(request, located, probe)
+        except OSError as error:  # a stale handle of a network file system, a failing probe
+            return refused(request, f"cannot be opened: {error.strerror}")
         finally:
             os.close(located)
         if found is not None:
@@ -141,10 +143,7 @@ def _reopened(request: HashRequest, located: int, probe: Probe) -> OpenedFile | 
         return refused(request, reason)
     if not stat.S_ISREG(os.fstat(located).st_mode):
         return refused(request, "not a regular file")
-    try:
-        return OpenedFile(openat.reopen(located), seen.size_bytes)
-    except OSError as error:
-        return refused(request, f"cannot be opened: {error.strerror}")
+    return OpenedFile(openat.reopen(located), seen.size_bytes)
 
 
 def same_file(request: HashRequest, seen: ProbeResult) -> bool:

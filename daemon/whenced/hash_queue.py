@@ -5,6 +5,7 @@ Holds and orders; opens nothing and reads nothing. All of it may be used by seve
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -110,7 +111,9 @@ class JobQueue:
     def _deleted(self) -> Iterator[tuple[int, tuple[int, int, Job]]]:
         for entry in self._heap:
             job = entry[2]
-            if job.size_bytes >= _LARGE_BYTES and job.fd != NO_FD:
+            if job.size_bytes < _LARGE_BYTES or job.fd == NO_FD:
+                continue
+            with contextlib.suppress(OSError):  # a stale handle keeps no space here
                 st = os.fstat(job.fd)
                 if st.st_nlink == 0:
                     yield st.st_blocks * 512, entry

@@ -84,8 +84,10 @@ class Hasher:
         waiting = select.poll()
         waiting.register(self._link, select.POLLIN)
         while True:
-            self._board.mark(CONTROL, IDLE, time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self._board.mark(CONTROL, IDLE, now_ns)
             if not waiting.poll(_BEAT_MS):
+                self._shelf.expire(now_ns, self._budget // 2)
                 continue
             data = self._link.recv(MESSAGE_LIMIT_BYTES)
             if not data:

@@ -30,6 +30,8 @@ _DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d
 # Code requests have tickets of their own space, above those of hash jobs.
 _CODE_TICKETS: Final = 1 << 48
 _CODE_FRESH_NS: Final = 1_000_000_000
+# Where one of two exchanged names waits meanwhile: no file can be called that.
+_ASIDE: Final = b"/\0"
 
 
 class Observer:
@@ -146,13 +148,15 @@ class Observer:
             return
         nameless = _DESCRIPTOR.fullmatch(old)
         if nameless is None:
-            old = self._resolver.canonical(event.tgid, old)
+            old = self._resolver.canonical(self._root_tgid(event), old)
         if new is not None:
-            new = self._resolver.canonical(event.tgid, new)
+            new = self._resolver.canonical(self._root_tgid(event), new)
         if event.kind == Kind.UNLINK:
             self._name_row(event, process, wire.NAME_CHANGE_DELETE, old, None)
         elif event.kind == Kind.TRUNCATE_PATH:
             self._on_truncate(event, process, old)
+        elif new is not None and event.flags & Flag.EXCHANGE:
+            self._on_exchange(event, process, old, new)
         elif new is not None and event.kind == Kind.RENAME:
             self._on_rename(event, process, old, new)
         elif new is not None:
@@ -160,10 +164,27 @@ class Observer:
 
     def _on_rename(self, event: Event, process: ProcessKey, old: bytes, new: bytes) -> None:
         known = self._versions.at_path(event.mount_ns, old) is not None
-        directory = not known and self._resolver.is_directory(event.tgid, new)
+        directory = not known and self._resolver.is_directory(self._root_tgid(event), new)
         self._versions.renamed(event.mount_ns, old, new, directory=directory)
         change = wire.NAME_CHANGE_RENAME
         self._name_row(event, process, change, old, new, directory=directory)
+
+    def _on_exchange(self, event: Event, process: ProcessKey, one: bytes, other: bytes) -> None:
+        tgid = self._root_tgid(event)
+        directory = any(self._resolver.is_directory(tgid, path) for path in (one, other))
+        for old, new in ((one, _ASIDE), (other, one), (_ASIDE, other)):
+            self._versions.renamed(event.mount_ns, old, new, directory=False)
+            if directory:
+                self._versions.renamed(event.mount_ns, old, new, directory=True)
+        change = wire.NAME_CHANGE_EXCHANGE
+        self._name_row(event, process, change, one, other, directory=directory)
+
+    def _root_tgid(self, event: Event) -> int:
+        """A process in whose root the event's paths resolve; 0 is this one, which outlives it."""
+        jobs = self._versions.jobs
+        if event.mount_ns == jobs.own_mount_ns:
+            return 0
+        return jobs.namespace_tgids.get(event.mount_ns, event.tgid)
 
     def _on_link(
         self,
@@ -188,7 +209,7 @@ class Observer:
     def _on_truncate(self, event: Event, process: ProcessKey, path: bytes) -> None:
         state = self._versions.at_path(event.mount_ns, path)
         if state is None:
-            key = self._resolver.file_at(event.tgid, path)
+            key = self._resolver.file_at(self._root_tgid(event), path)
             if key is None:
                 return
             state = self._versions.met(key, path, event)

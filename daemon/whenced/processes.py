@@ -113,8 +113,11 @@ class Processes:
         key = ProcessKey(event.tgid, event.start_ns, life.image(event.exec_id))
         if key.image > life.row.process.image:
             self._rows.append(EndRow(life.row.process, event.at_ns, replaced=True))
-        parent = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
-        row = self._described(event, key, parent or life.row.parent, ingest_pb2.PROCESS_ORIGIN_EXEC)
+        # who forked it, not who adopted it since
+        parent = life.row.parent
+        if parent is None:
+            parent = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
+        row = self._described(event, key, parent, ingest_pb2.PROCESS_ORIGIN_EXEC)
         life.row = _with_program(row, event, texts)._replace(exe_file=exe_file)
         self._forked.pop(key, None)
         self._rows.append(life.row)

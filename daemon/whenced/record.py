@@ -183,6 +183,10 @@ class Work(IntEnum):
     UNLINKAT = 15
     TRUNCATE = 16
     IO_SUBMIT = 17
+    RENAMEAT2 = 18
+    OPENAT = 19
+    OPENAT2 = 20
+    CREAT = 21
 
 
 # Classes of the conservation counters, in the order of enum whence_class.

@@ -37,8 +37,11 @@ def arguments_of(raw: bytes) -> tuple[bytes, ...]:
 def joined(base: bytes, text: bytes) -> bytes:
     """Path that ``text`` leads to from directory ``base``, without symbolic links resolved.
 
-    ``base`` is the process's root for an absolute text: inside a chroot the two differ.
+    ``base`` is the process's root for an absolute text: inside a chroot the two differ, and
+    ``..`` does not lead out of it.
     """
+    if text.startswith(b"/"):
+        text = posixpath.normpath(text).lstrip(b"/")
     path = base + b"/" + text
     return b"/" + posixpath.normpath(path).lstrip(b"/")
 

@@ -37,6 +37,9 @@ _PENDING_NS: Final = 5_000 * _MS
 _HOLD_NS: Final = 200 * _MS
 # About 25 MB. A file that was dropped is met again; its digest then comes from the stat cache.
 _MAX_STATES: Final = 40_000
+# Most writers rename right after the close: then the bytes are under the new name.
+_RENAME_NS: Final = 3 * _MS
+_GONE_TRIES: Final = 2
 _OVERWRITTEN: Final = "overwritten before its bytes could be read"
 
 
@@ -69,7 +72,7 @@ class Versions:
         state = self._states.get(event.file)
         if state is not None and state.dirty_since_ns is not None:
             state.tries = 0
-            self.jobs.schedule(state, event.at_ns)
+            self.jobs.schedule(state, event.at_ns + _RENAME_NS)
 
     def on_exit(self, tgid: int, now_ns: int) -> None:
         """A process ended: what it had open for writing is closed in a moment."""
@@ -247,7 +250,7 @@ class Versions:
 
     def _on_first_version(self, state: FileState, reply: HashReply, now_ns: int) -> None:
         """Content from before capture: exact version 0 was asked for."""
-        if reply.state == "torn" and reply.version == 0 and state.tries < _TORN_TRIES:
+        if _is_worth_retrying(reply, state.tries) and reply.version <= 0:
             self.jobs.retry(state, now_ns)
             return
         self.out.digest(state, state.version(0), reply)
@@ -257,7 +260,7 @@ class Versions:
 
     def _on_current(self, state: FileState, reply: HashReply, now_ns: int) -> None:
         """Whatever version was current: the reply says which."""
-        if reply.state == "torn" and state.tries < _TORN_TRIES:
+        if _is_worth_retrying(reply, state.tries):
             self.jobs.retry(state, now_ns)
             return
         number = reply.version if reply.version >= 0 else state.number
@@ -334,3 +337,10 @@ class Versions:
             self._states[key] = state  # still needed: to the young end
         else:
             self._by_path.pop((state.mount_ns, state.path), None)
+
+
+def _is_worth_retrying(reply: HashReply, tries: int) -> bool:
+    """Torn: it may come to rest. Not found: a rename may be on its way through the ring."""
+    if reply.state == "torn":
+        return tries < _TORN_TRIES
+    return reply.state == "unhashed" and reply.version < 0 and tries < _GONE_TRIES
