@@ -262,6 +262,8 @@ class Observer:
         cwd = texts.cwd() or b"/"
         arguments = texts.arguments()
         script = arguments[1] if len(arguments) > 1 and b"/" in arguments[1] else b""
+        if b"/." in script:  # of a version manager or a tool, whose own repository is not the job's
+            script = b""
         if self._no_code.get(cwd, -_CODE_FRESH_NS) > event.at_ns - _CODE_FRESH_NS and not script:
             return
         ticket = self._next_code_ticket

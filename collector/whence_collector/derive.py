@@ -1,0 +1,315 @@
+"""Keeps runs, their edges and their names in step with the rows of each batch.
+
+Runs on the writer thread inside the batch's transaction; after one that failed, a new Deriver
+must be made. The decisions are in runs.py, edges.py and names.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence_collector import restore
+from whence_collector.classes import class_of, executed_class
+from whence_collector.edges import EdgeIndex, Late, Link, Read
+from whence_collector.output_names import OutputNames
+from whence_collector.run_rows import run_columns
+from whence_collector.runs import Changes, RunBook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from whence_collector.pipes import StreamEdge
+    from whence_collector.resolved import AccessColumns, DigestRow, ResolvedBatch
+    from whence_collector.store import Writer
+
+RUNS_REMEMBERED = 1_000_000  # processes whose run is kept in memory; the table has all
+EDGES_REMEMBERED = 1_000_000
+
+READERS = """
+SELECT a.process_id, a.version_id, min(a.first_unix_ns)
+FROM access a JOIN wanted USING (version_id)
+WHERE a.op IN (1, 3, 4) AND a.first_unix_ns >= ?
+GROUP BY a.process_id, a.version_id
+"""
+TOUCHED = """
+SELECT DISTINCT a.version_id FROM access a JOIN wanted USING (process_id)
+"""
+
+
+class Deriver:
+    """Derives; apply() is given each batch after its rows were appended."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._boots: dict[int, tuple[str, int]] = {}
+        self._book = RunBook(
+            lambda boot_id: self._boots[boot_id][0], lambda boot_id: self._boots[boot_id][1]
+        )
+        self._index = EdgeIndex()
+        self._runs: dict[int, str] = {}
+        self._edges: dict[tuple[str, str, int, str], None] = {}
+        self._runless: set[int] = set()
+        self._classified = 0
+        self._names = OutputNames(writer)
+        self._load_boots(writer)
+        restore.end_old_boots(writer)
+        restore.restore_book(self._book, writer)
+        restore.restore_index(self._index, writer)
+        self._classified = restore.highest_classified(writer)
+
+    def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
+        """Bring every derived table up to date with a batch whose rows are stored already."""
+        if batch.boot_id not in self._boots:
+            self._load_boots(writer)
+            restore.end_old_boots(writer)
+        self._book.add(batch.processes, batch.ends, batch.streams)
+        self._book.add_code(batch.code_states)
+        self._book.add_losses(batch.losses)
+        changes = self._book.drain()
+        self._classify(writer)
+        self._store_runs(changes, writer)
+        reads, late, grown = self._index.add_accesses(batch.accesses)
+        self._store_links(reads, writer)
+        self._derive_late(late, writer)
+        self._derive_late(self._take_digests(batch.digests), writer)
+        self._correct(grown, writer)
+        self._store_streams(changes.streams, writer)
+        self._note_runless(batch.accesses, changes, writer)
+        self._mark_old_losses(batch, writer)
+        self._names.settle(batch, changes.closed, writer)
+
+    def _load_boots(self, writer: Writer) -> None:
+        rows = writer.rows("SELECT boot_id, boot_uuid, host_id FROM boot")
+        self._boots = {boot_id: (uuid, host_id) for boot_id, uuid, host_id in rows}
+
+    def _classify(self, writer: Writer) -> None:
+        """Give every new path its class; path ids grow, so new ones lie at the end."""
+        rows = writer.rows("SELECT path_id, path FROM path WHERE path_id > ?", (self._classified,))
+        if rows:
+            classes = [class_of(path) for _, path in rows]
+            writer.append(
+                "path_class",
+                {
+                    "path_id": np.array([path_id for path_id, _ in rows], np.int32),
+                    "class": classes,
+                    "executed_class": [executed_class(each) for each in classes],
+                },
+            )
+            self._classified = max(path_id for path_id, _ in rows)
+
+    # Runs ---------------------------------------------------------------------
+
+    def _store_runs(self, changes: Changes, writer: Writer) -> None:
+        for process_id, run_id in changes.assigned:
+            self._runs[process_id] = run_id
+        if changes.assigned:
+            writer.append(
+                "process_run",
+                {
+                    "process_id": np.array([each for each, _ in changes.assigned], np.int64),
+                    "run_id": [run_id for _, run_id in changes.assigned],
+                },
+            )
+        if changes.known_runs:
+            writer.rows_with(
+                {"run_id": list(changes.known_runs)},
+                "DELETE FROM run WHERE run_id IN (SELECT run_id FROM wanted)",
+            )
+        if changes.runs:
+            writer.append("run", run_columns(changes.runs))
+        if changes.dropped:
+            self._store_merges(dict(changes.dropped), writer)
+        if changes.moved:
+            self._store_moves(changes, writer)
+
+    def _store_merges(self, dropped: Mapping[str, str], writer: Writer) -> None:
+        aliases = {"run_id": list(dropped), "into_run_id": list(dropped.values())}
+        writer.append("run_alias", aliases)
+        for statement in (
+            "DELETE FROM run WHERE run_id IN (SELECT run_id FROM wanted)",
+            "UPDATE run_dependency SET child_run_id = into_run_id FROM wanted "
+            "WHERE child_run_id = wanted.run_id",
+            "UPDATE run_dependency SET parent_run_id = into_run_id FROM wanted "
+            "WHERE parent_run_id = wanted.run_id",
+            "UPDATE run_output_name SET run_id = into_run_id FROM wanted "
+            "WHERE run_output_name.run_id = wanted.run_id",
+            "UPDATE run SET parent_run_id = into_run_id FROM wanted "
+            "WHERE parent_run_id = wanted.run_id",
+        ):
+            writer.rows_with(aliases, statement)
+        writer.execute("DELETE FROM run_dependency WHERE child_run_id = parent_run_id")
+        self._edges.clear()
+        _revise(writer)
+
+    def _store_moves(self, changes: Changes, writer: Writer) -> None:
+        """Put programs into other runs, with the edges that they brought."""
+        moved = {process_id: run_id for process_id, _, run_id in changes.moved}
+        self._runs.update(moved)
+        columns = {
+            "process_id": np.array(list(moved), np.int64),
+            "run_id": list(moved.values()),
+        }
+        writer.rows_with(
+            columns,
+            "DELETE FROM process_run WHERE process_id IN (SELECT process_id FROM wanted)",
+        )
+        writer.append("process_run", columns)
+        gone = {run_id for run_id, _ in changes.dropped}
+        true_moves = [each for each, before, _ in changes.moved if before not in gone]
+        if true_moves:
+            self._rederive(true_moves, {before for _, before, _ in changes.moved}, writer)
+
+    def _rederive(self, process_ids: list[int], old_run_ids: set[str], writer: Writer) -> None:
+        found = writer.rows_with({"process_id": np.array(process_ids, np.int64)}, TOUCHED)
+        versions = np.array([version_id for (version_id,) in found], np.int64)
+        if not len(versions):
+            return
+        if old_run_ids:
+            old = list(old_run_ids)
+            writer.rows_with(
+                {"version_id": versions},
+                "DELETE FROM run_dependency WHERE version_id IN (SELECT version_id FROM wanted) "
+                "AND (list_contains(?, child_run_id) OR list_contains(?, parent_run_id))",
+                (old, old),
+            )
+            self._edges.clear()
+            _revise(writer)
+        self._derive_late(Late(frozenset(versions.tolist()), 0), writer)
+
+    # Edges --------------------------------------------------------------------
+
+    def _take_digests(self, digests: Iterable[DigestRow]) -> Late:
+        hashed = [digest for digest in digests if digest.artifact_id]
+        for digest in hashed:
+            self._index.add_digest(digest.version_id, digest.artifact_id or 0, digest.size_bytes)
+        return self._index.late_digests(digest.version_id for digest in hashed)
+
+    def _derive_late(self, late: Late, writer: Writer) -> None:
+        if late.version_ids:
+            wanted = {"version_id": np.array(sorted(late.version_ids), np.int64)}
+            rows = writer.rows_with(wanted, READERS, (late.since_ns,))
+            self._store_links([Read(*row) for row in rows], writer)
+
+    def _store_links(self, reads: Iterable[Read], writer: Writer) -> None:
+        links = [link for read in reads for link in self._index.links(read) if _crosses(link)]
+        if not links:
+            return
+        self._learn_runs(
+            {each for link in links for each in (link.reader_id, link.writer_id)}, writer
+        )
+        edges: dict[tuple[str, str, int, str], Link] = {}
+        for link in links:
+            child, parent = self._runs.get(link.reader_id), self._runs.get(link.writer_id)
+            if child is None or parent is None or child == parent:
+                continue
+            key = (child, parent, link.version_id, link.strength)
+            known = edges.get(key)
+            if key not in self._edges and (known is None or link.read_ns < known.read_ns):
+                edges[key] = link
+        self._append_edges(edges, writer)
+
+    def _append_edges(
+        self, edges: Mapping[tuple[str, str, int, str], Link], writer: Writer
+    ) -> None:
+        if len(self._edges) > EDGES_REMEMBERED:
+            self._edges.clear()
+        for key in edges:
+            self._edges[key] = None
+            self._index.mark_linked(key[2])
+        writer.append(
+            "run_dependency",
+            {
+                "child_run_id": [key[0] for key in edges],
+                "parent_run_id": [key[1] for key in edges],
+                "artifact_id": [link.artifact_id for link in edges.values()],
+                "version_id": [key[2] for key in edges],
+                "strength": [key[3] for key in edges],
+                "read_ns": [link.read_ns for link in edges.values()],
+                "written_ns": [link.written_ns for link in edges.values()],
+            },
+        )
+
+    def _correct(self, grown: list[int], writer: Writer) -> None:
+        """Add edges again whose version was written on: the last write of an edge counts."""
+        if not grown:
+            return
+        writer.rows_with(
+            {
+                "version_id": np.array(grown, np.int64),
+                "written_ns": np.array(
+                    [self._index.last_write_ns(each) for each in grown], np.int64
+                ),
+            },
+            "INSERT INTO run_dependency "
+            "SELECT child_run_id, parent_run_id, any_value(artifact_id), version_id, strength, "
+            "min(read_ns), any_value(wanted.written_ns) "
+            "FROM run_dependency d JOIN wanted USING (version_id) "
+            "WHERE strength = 'same-version' "
+            "GROUP BY child_run_id, parent_run_id, version_id, strength",
+        )
+
+    def _store_streams(self, streams: Iterable[StreamEdge], writer: Writer) -> None:
+        new: dict[tuple[str, str, int, str], StreamEdge] = {}
+        for edge in streams:
+            key = (edge.child.run_id, edge.parent.run_id, 0, "stream")
+            if key not in self._edges:
+                new.setdefault(key, edge)
+        self._edges.update(dict.fromkeys(new))
+        if new:
+            writer.append(
+                "run_dependency",
+                {
+                    "child_run_id": [key[0] for key in new],
+                    "parent_run_id": [key[1] for key in new],
+                    "strength": ["stream"] * len(new),
+                    "read_ns": [edge.read_ns for edge in new.values()],
+                },
+            )
+
+    def _learn_runs(self, process_ids: set[int], writer: Writer) -> None:
+        if len(self._runs) > RUNS_REMEMBERED:
+            self._runs.clear()
+        missing = [each for each in process_ids if each not in self._runs]
+        if missing:
+            rows = writer.rows_with(
+                {"process_id": np.array(missing, np.int64)},
+                "SELECT process_id, run_id FROM process_run JOIN wanted USING (process_id)",
+            )
+            self._runs.update(rows)
+
+    def _note_runless(self, accesses: AccessColumns, changes: Changes, writer: Writer) -> None:
+        """A program whose description comes after its touches gets its edges then."""
+        late = [each for each, _ in changes.assigned if each in self._runless]
+        if late:
+            self._runless.difference_update(late)
+            self._rederive(late, set(), writer)
+        seen = set(np.unique(accesses.process_id).tolist())
+        unknown = {each for each in seen if each not in self._runs}
+        if unknown:
+            self._learn_runs(unknown, writer)
+            self._runless |= {each for each in unknown if each not in self._runs}
+
+    def _mark_old_losses(self, batch: ResolvedBatch, writer: Writer) -> None:
+        """Mark runs that ended before a loss of their time became known."""
+        for loss in batch.losses:
+            if loss.lost > 0:
+                why = loss.reason or f"records of class {loss.record_class}"
+                writer.execute(
+                    "UPDATE run SET complete = false, incomplete_reason = ? WHERE host_id = ? "
+                    "AND complete AND started_ns <= ? AND ended_ns >= ?",
+                    (
+                        f"{loss.lost} records lost: {why}",
+                        batch.host_id,
+                        loss.until_unix_ns,
+                        loss.from_unix_ns,
+                    ),
+                )
+
+
+def _crosses(link: Link) -> bool:
+    return link.reader_id != link.writer_id
+
+
+def _revise(writer: Writer) -> None:
+    writer.execute("UPDATE lineage_revision SET revision = revision + 1")

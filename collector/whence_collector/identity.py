@@ -1,0 +1,197 @@
+"""Dense ids for paths, processes, file versions and artifacts.
+
+Ids are given inside the writer's transaction; they reach the memory of recent keys only when
+that transaction is known to be committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from whence_collector.seen import Fingerprints, Recent, SeenFilter, fingerprint
+from whence_collector.store import Writer
+
+Key = TypeVar("Key", bound=Hashable)
+Ints = npt.NDArray[np.int64]
+ProcessKey = tuple[int, int, int, int]  # boot_id, tgid, start_ns, image
+VersionKey = tuple[
+    int, int, int, int, int, int
+]  # boot, capture, device, inode, generation, version
+
+RECENT_KEYS = 100_000
+LOAD_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Key]):
+    """Where the keys of one kind live, and how they become columns."""
+
+    table: str
+    id_column: str
+    columns: tuple[str, ...]
+    to_columns: Callable[[Sequence[Key]], dict[str, Any]]
+    to_fingerprints: Callable[[dict[str, Any]], Fingerprints]
+
+
+class Identities(Generic[Key]):
+    """The ids of one kind: given in order, never given twice to one key.
+
+    resume() reads where the database stands and must be called once before the first resolve()
+    and again after each transaction that may have failed.
+    """
+
+    def __init__(self, kind: Kind[Key], recent_keys: int = RECENT_KEYS) -> None:
+        self._kind = kind
+        self._recent: Recent[Key] = Recent(recent_keys)
+        self._seen = SeenFilter()
+        self._pending: dict[Key, int] = {}
+        self._loaded_id = 0
+        self._next_id = 1
+
+    def resume(self, writer: Writer) -> None:
+        """Drop what was not committed, and learn which keys the database holds."""
+        self._pending.clear()
+        kind = self._kind
+        highest = writer.rows(f"SELECT coalesce(max({kind.id_column}), 0) FROM {kind.table}")  # noqa: S608 -- names are ours
+        self._next_id = int(highest[0][0]) + 1
+        self._loaded_id = min(self._loaded_id, self._next_id - 1)
+        columns = ", ".join(kind.columns)
+        while self._loaded_id < self._next_id - 1:
+            low, high = self._loaded_id + 1, min(self._loaded_id + LOAD_ROWS, self._next_id - 1)
+            stored = writer.arrays(
+                f"SELECT {columns} FROM {kind.table} WHERE {kind.id_column} BETWEEN ? AND ?",  # noqa: S608 -- names are ours
+                (low, high),
+            )
+            self._seen.add(kind.to_fingerprints(stored))
+            self._loaded_id = high
+
+    def resolve(self, keys: Sequence[Key], writer: Writer) -> Ints:
+        """Return the id of each key, giving new ones to keys that were never seen."""
+        found = self._recent.get(keys)
+        if None in found:
+            absent = [key for key, known in zip(keys, found, strict=True) if known is None]
+            given = self._give(list(dict.fromkeys(absent)), writer)
+            found = [known or given[key] for key, known in zip(keys, found, strict=True)]
+        return np.array(found, np.int64)
+
+    def _give(self, keys: list[Key], writer: Writer) -> dict[Key, int]:
+        """Return ids of keys that are not among the recent: of this transaction, stored, or new."""
+        pending = self._pending
+        given = {key: pending[key] for key in keys if key in pending}
+        absent = [key for key in keys if key not in given] if given else keys
+        given |= self._stored(absent, writer) if absent else {}
+        for key in absent:
+            if key not in given:
+                given[key] = pending[key] = self._next_id
+                self._next_id += 1
+        return given
+
+    def is_new(self, identity: int) -> bool:
+        """Tell whether the id was given in the open transaction."""
+        return identity > self._next_id - 1 - len(self._pending)
+
+    def flush(self, writer: Writer, extra: Callable[[Key], dict[str, Any]] | None = None) -> None:
+        """Append the rows of the ids given since the last flush; part of the open transaction."""
+        fresh = {key: given for key, given in self._pending.items() if given > self._loaded_id}
+        if not fresh:
+            return
+        columns = self._kind.to_columns(list(fresh))
+        self._seen.add(self._kind.to_fingerprints(columns))
+        columns[self._kind.id_column] = list(fresh.values())
+        if extra:
+            more = [extra(key) for key in fresh]
+            columns |= {name: [row[name] for row in more] for name in more[0]}
+        writer.append(self._kind.table, columns)
+        self._loaded_id = self._next_id - 1
+
+    def committed(self) -> None:
+        """Remember what the transaction gave; only called once it is committed."""
+        self._recent.update(self._pending.items())
+        self._pending.clear()
+
+    def _stored(self, keys: list[Key], writer: Writer) -> dict[Key, int]:
+        columns = self._kind.to_columns(keys)
+        maybe = np.flatnonzero(self._seen.maybe(self._kind.to_fingerprints(columns)))
+        if not len(maybe):
+            return {}
+        asked = [keys[position] for position in maybe]
+        wanted = self._kind.to_columns(asked) | {"position": np.arange(len(asked))}
+        rows = writer.rows_with(
+            wanted,
+            f"SELECT position, {self._kind.id_column} FROM {self._kind.table} "  # noqa: S608 -- names are ours
+            f"JOIN wanted USING ({', '.join(self._kind.columns)})",
+        )
+        given = {asked[position]: int(identity) for position, identity in rows}
+        self._recent.update(given.items())
+        return given
+
+
+def _as_columns(types: dict[str, type[np.generic]]) -> Callable[[Sequence[Any]], dict[str, Any]]:
+    def to_columns(keys: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+        transposed = zip(*keys, strict=True)
+        return {
+            name: np.array(values, of)
+            for (name, of), values in zip(types.items(), transposed, strict=True)
+        }
+
+    return to_columns
+
+
+def _number_fingerprints(columns: dict[str, Any]) -> Fingerprints:
+    return fingerprint(column.astype(np.uint64) for column in columns.values())
+
+
+def _text_fingerprints(columns: dict[str, Any]) -> Fingerprints:
+    (texts,) = columns.values()
+    return fingerprint([np.fromiter(map(hash, texts), np.int64, len(texts)).view(np.uint64)])
+
+
+def _blake3_fingerprints(columns: dict[str, Any]) -> Fingerprints:
+    digests = b"".join(columns["blake3"])  # 32 bytes each, well spread already
+    return np.frombuffer(digests, np.uint64)[::4]
+
+
+_PROCESS_TYPES: dict[str, type[np.generic]] = {
+    "boot_id": np.int32,
+    "tgid": np.uint32,
+    "start_ns": np.int64,
+    "image": np.uint32,
+}
+_VERSION_TYPES: dict[str, type[np.generic]] = {
+    "boot_id": np.int32,
+    "capture_id": np.int32,
+    "device": np.uint32,
+    "inode": np.uint64,
+    "generation": np.uint32,
+    "version": np.uint64,
+}
+
+PATHS: Kind[str] = Kind(
+    "path", "path_id", ("path",), lambda keys: {"path": list(keys)}, _text_fingerprints
+)
+PROCESSES: Kind[ProcessKey] = Kind(
+    "process_key",
+    "process_id",
+    tuple(_PROCESS_TYPES),
+    _as_columns(_PROCESS_TYPES),
+    _number_fingerprints,
+)
+VERSIONS: Kind[VersionKey] = Kind(
+    "file_version",
+    "version_id",
+    tuple(_VERSION_TYPES),
+    _as_columns(_VERSION_TYPES),
+    _number_fingerprints,
+)
+ARTIFACTS: Kind[bytes] = Kind(
+    "artifact",
+    "artifact_id",
+    ("blake3",),
+    lambda keys: {"blake3": list(keys)},
+    _blake3_fingerprints,
+)

@@ -1,0 +1,278 @@
+"""Ingest.Deliver: Hello and Welcome, batches to group commits, an ack after each commit.
+
+Knows neither SQL nor rows: recorder.py stores, store.py commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from whence_collector.check import check, row_count
+from whence_collector.errors import (
+    BatchNotStored,
+    CollectorError,
+    InvalidBatch,
+    InvalidStream,
+    StorageUnavailable,
+    WireTooNew,
+)
+from whence_collector.metrics import Metrics
+from whence_collector.presence import Presence
+from whence_collector.recorder import Recorded, Recorder, Registration, Submission
+from whence_collector.store import Store
+from whence_proto.v1 import ingest_pb2 as wire
+from whence_proto.v1 import ingest_pb2_grpc
+
+LOG = logging.getLogger("whence.ingest")
+
+WIRE_VERSION = 1
+GROUP_ROWS = 30_000  # of one commit at most; its fixed cost is about that of 5,000 rows
+QUEUED_BATCHES = 64
+RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # then 5 s for as long as storage fails
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the collector says of itself in Welcome."""
+
+    version: str
+    boot_id: str
+    pid: int
+    pid_namespace: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch in the queue; done resolves when it is committed."""
+
+    submission: Submission
+    done: asyncio.Future[None]
+
+
+class Committer:
+    """Takes batches of all streams and commits them in groups, one transaction at a time.
+
+    A batch that comes while nothing is in hand is committed at once; those that come during a
+    commit make up the next group, up to GROUP_ROWS rows. So grouping grows with the load and
+    needs no timer.
+    """
+
+    def __init__(self, store: Store, recorder: Recorder, metrics: Metrics) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._metrics = metrics
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUED_BATCHES)
+        self._turn = asyncio.Lock()
+
+    async def register(self, hello: wire.Hello) -> Registration:
+        """Keep a Hello in a transaction of its own; raises StorageUnavailable."""
+        async with self._turn:
+            writing = self._store.write(lambda writer: self._recorder.register(hello, writer))
+            registration = await asyncio.wrap_future(writing)
+            self._recorder.committed()
+        return registration
+
+    async def submit(self, submission: Submission) -> asyncio.Future[None]:
+        """Queue a checked batch, waiting while the queue is full."""
+        done = asyncio.get_running_loop().create_future()
+        await self._queue.put(Waiting(submission, done))
+        return done
+
+    async def run(self) -> None:
+        """Commit groups until cancelled."""
+        while True:
+            await self._commit(await self._next_group())
+
+    async def _next_group(self) -> list[Waiting]:
+        group = [await self._queue.get()]
+        rows = row_count(group[0].submission.batch)
+        while rows < GROUP_ROWS and not self._queue.empty():
+            group.append(self._queue.get_nowait())
+            rows += row_count(group[-1].submission.batch)
+        return group
+
+    async def _commit(self, group: list[Waiting]) -> None:
+        """Store a group, retrying while storage fails; one bad batch does not fail the others."""
+        error = await self._store_group(group)
+        if error is None:
+            for waiting in group:
+                _settle(waiting.done, None)
+        elif len(group) > 1:
+            for waiting in group:
+                await self._commit([waiting])
+        else:
+            batch = group[0].submission.batch
+            LOG.error(
+                "batch not stored epoch=%s number=%d", batch.epoch, batch.number, exc_info=error
+            )
+            self._metrics.batches.labels("failed").inc()
+            sentence = (
+                f"batch {batch.number} of epoch {batch.epoch} could not be stored; "
+                "the collector's log holds the fault"
+            )
+            _settle(group[0].done, BatchNotStored(sentence))
+
+    async def _store_group(self, group: list[Waiting]) -> BaseException | None:
+        failures = 0
+        while True:
+            began = time.perf_counter()
+            error = await self._attempt([waiting.submission for waiting in group])
+            if not isinstance(error, StorageUnavailable):
+                self._note_storage(None)
+                self._metrics.commit_seconds.observe(time.perf_counter() - began)
+                return error
+            self._note_storage(str(error))
+            await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+            failures += 1
+
+    async def _attempt(self, submissions: list[Submission]) -> BaseException | None:
+        async with self._turn:
+            writing = asyncio.wrap_future(
+                self._store.write(lambda writer: self._recorder.record(submissions, writer))
+            )
+            await asyncio.wait([writing])
+            error = writing.exception()
+            if error is None:
+                self._recorder.committed()
+                self._count(writing.result())
+            return error
+
+    def _note_storage(self, sentence: str | None) -> None:
+        if sentence and not self._store.storage_error:
+            LOG.error("storage failing: %s", sentence)
+        if self._store.storage_error and not sentence:
+            LOG.info("storage works again")
+        self._store.storage_error = sentence
+        self._metrics.storage_failing.set(1 if sentence else 0)
+
+    def _count(self, recorded: Recorded) -> None:
+        self._metrics.rows.inc(recorded.rows)
+        self._metrics.batches.labels("stored").inc(recorded.batches)
+        self._metrics.batches.labels("duplicate").inc(recorded.duplicates)
+        for record_class, lost in recorded.lost.items():
+            self._metrics.lost.labels(record_class).inc(lost)
+
+
+class IngestService(ingest_pb2_grpc.IngestServicer):
+    """The servicer of Ingest; errors.py names what it raises, status.py what becomes of it."""
+
+    def __init__(
+        self, committer: Committer, presence: Presence, metrics: Metrics, identity: Identity
+    ) -> None:
+        self._committer = committer
+        self._presence = presence
+        self._metrics = metrics
+        self._identity = identity
+
+    async def Deliver(  # noqa: N802 -- named by the service
+        self, request_iterator: AsyncIterator[wire.FromDaemon], context: Any
+    ) -> AsyncIterator[wire.FromCollector]:
+        """Answer one daemon's stream."""
+        hello = await self._hello(request_iterator)
+        registration = await self._committer.register(hello)
+        yield self._welcome(registration)
+        LOG.info("daemon connected host=%s version=%s", hello.host, hello.daemon_version)
+        delivery = _Delivery(self._committer, self._metrics, registration.host_id)
+        with self._presence.stream(registration.host_id):
+            reading = asyncio.create_task(delivery.read(request_iterator))
+            try:
+                async for ack in delivery.acks():
+                    yield ack
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                LOG.info("daemon left host=%s", hello.host)
+
+    async def _hello(self, messages: AsyncIterator[wire.FromDaemon]) -> wire.Hello:
+        async for message in messages:
+            if message.WhichOneof("message") != "hello":
+                break
+            hello = message.hello
+            if hello.wire_version > WIRE_VERSION:
+                raise WireTooNew(
+                    f"daemon on {hello.host} speaks wire {hello.wire_version} and this collector "
+                    f"up to {WIRE_VERSION}; update the collector first"
+                )
+            if not (hello.host and hello.boot_id):
+                raise InvalidStream("Hello lacks host or boot_id; a daemon must name both")
+            return hello
+        raise InvalidStream("the stream does not begin with Hello; a daemon must say it first")
+
+    def _welcome(self, registration: Registration) -> wire.FromCollector:
+        marks = [wire.EpochMark(epoch=epoch, number=at) for epoch, at in registration.marks]
+        return wire.FromCollector(
+            welcome=wire.Welcome(
+                collector_version=self._identity.version,
+                committed=marks,
+                boot_id=self._identity.boot_id,
+                pid=self._identity.pid,
+                pid_namespace=self._identity.pid_namespace,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A batch of this stream on its way to the disk."""
+
+    epoch: str
+    number: int
+    done: asyncio.Future[None]
+
+
+class _Delivery:
+    """One stream's batches: read() queues them, acks() yields what is committed, in order."""
+
+    def __init__(self, committer: Committer, metrics: Metrics, host_id: int) -> None:
+        self._committer = committer
+        self._metrics = metrics
+        self._host_id = host_id
+        self._pending: asyncio.Queue[_Pending | CollectorError | None] = asyncio.Queue()
+
+    async def read(self, messages: AsyncIterator[wire.FromDaemon]) -> None:
+        """Check and queue batches to the end of the stream or the first that breaks a rule."""
+        try:
+            async for message in messages:
+                batch = _checked(message)
+                done = await self._committer.submit(Submission(batch, self._host_id))
+                self._pending.put_nowait(_Pending(batch.epoch, batch.number, done))
+        except (InvalidBatch, InvalidStream) as error:
+            self._metrics.batches.labels("invalid").inc()
+            LOG.warning("batch refused: %s", error)
+            self._pending.put_nowait(error)
+        finally:
+            self._pending.put_nowait(None)
+
+    async def acks(self) -> AsyncIterator[wire.FromCollector]:
+        """Yield one ack per commit; what came before a refused batch is acked first.
+
+        Raises what was wrong with the stream or the batch.
+        """
+        while (item := await self._pending.get()) is not None:
+            if isinstance(item, CollectorError):
+                raise item
+            await item.done
+            yield wire.FromCollector(ack=wire.Ack(epoch=item.epoch, number=item.number))
+
+
+def _checked(message: wire.FromDaemon) -> wire.Batch:
+    if message.WhichOneof("message") != "batch":
+        raise InvalidStream("the stream holds something other than a batch after Hello; send none")
+    check(message.batch)
+    return message.batch
+
+
+def _settle(done: asyncio.Future[None], error: CollectorError | None) -> None:
+    """Tell the stream, unless it has gone meanwhile."""
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+        done.exception()  # a stream that has gone will not fetch it; that is no fault

@@ -1,0 +1,109 @@
+"""The Query servicer: takes requests off the event loop, answers them, streams SQL.
+
+Knows no SQL of its own; errors are raised and become statuses in status.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from whence_collector.answers_find import find
+from whence_collector.answers_lineage import lineage
+from whence_collector.answers_runs import get_run, list_runs
+from whence_collector.answers_status import status
+from whence_collector.graph import Graph
+from whence_collector.sql_gate import run_select
+from whence_proto.v1 import query_pb2 as wire
+from whence_proto.v1 import query_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    import grpc.aio
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+    from whence_collector.presence import Presence
+    from whence_collector.store import Reader, Store
+
+SQL_ROWS_DEFAULT, SQL_ROWS_CAP = 10_000, 1_000_000
+SQL_CHUNK_ROWS = 1_000
+
+Reply = TypeVar("Reply")
+
+
+class QueryService(query_pb2_grpc.QueryServicer):
+    """Answers from the store; each request runs on a worker thread."""
+
+    def __init__(self, store: Store, presence: Presence, version: str) -> None:
+        self._store = store
+        self._presence = presence
+        self._version = version
+        self._graph = Graph()
+
+    async def Find(self, request: wire.FindRequest, context: Context) -> wire.FindReply:  # noqa: N802 -- gRPC names the method
+        """Everything known about one content or path."""
+        return await self._answer(lambda reader: find(reader, self._graph.current(reader), request))
+
+    async def ListRuns(  # noqa: N802 -- gRPC names the method
+        self, request: wire.ListRunsRequest, context: Context
+    ) -> wire.ListRunsReply:
+        """Runs, newest first."""
+        return await self._answer(lambda reader: list_runs(reader, request))
+
+    async def GetRun(self, request: wire.GetRunRequest, context: Context) -> wire.RunDetail:  # noqa: N802 -- gRPC names the method
+        """One run in full."""
+        return await self._answer(lambda reader: get_run(reader, request))
+
+    async def Lineage(self, request: wire.LineageRequest, context: Context) -> wire.LineageReply:  # noqa: N802 -- gRPC names the method
+        """The graph above or below a start."""
+        return await self._answer(
+            lambda reader: lineage(reader, self._graph.current(reader), request)
+        )
+
+    async def Status(self, request: wire.StatusRequest, context: Context) -> wire.StatusReply:  # noqa: N802 -- gRPC names the method
+        """How the collector and its daemons are."""
+        presence = self._presence
+        return await self._answer(
+            lambda reader: status(reader, self._store, self._version, presence.is_connected)
+        )
+
+    async def Sql(self, request: wire.SqlRequest, context: Context) -> AsyncIterator[wire.SqlChunk]:  # noqa: N802 -- gRPC names the method
+        """One read-only SELECT over the stable views, in chunks."""
+        limit = min(request.max_rows or SQL_ROWS_DEFAULT, SQL_ROWS_CAP)
+        columns, found = await asyncio.to_thread(run_select, self._store, request.query, limit + 1)
+        chunks = _chunks(columns, found, limit)
+        try:
+            while chunk := await asyncio.to_thread(next, chunks, None):
+                yield chunk
+        finally:
+            await asyncio.to_thread(_close, found)
+
+    async def _answer(self, work: Callable[[Reader], Reply]) -> Reply:
+        def answer() -> Reply:
+            with self._store.cursor() as reader:
+                return work(reader)
+
+        return await asyncio.to_thread(answer)
+
+
+def _chunks(columns: list[str], found: Iterator[str], limit: int) -> Iterator[wire.SqlChunk]:
+    """Cut rows into chunks: the first has the columns, the last says whether rows were cut."""
+    chunk = wire.SqlChunk(columns=columns)
+    for position, row in enumerate(found):
+        if position == limit:
+            chunk.truncated = True
+            break
+        if len(chunk.rows_json) == SQL_CHUNK_ROWS:
+            yield chunk
+            chunk = wire.SqlChunk()
+        chunk.rows_json.append(row)
+    yield chunk
+
+
+def _close(found: Iterator[str]) -> None:
+    """Give the pooled cursor back; an iterator that ended has done so itself."""
+    close = getattr(found, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,132 @@
+"""Brings a Deriver's memory back from the tables after a restart.
+
+Reads only what is still alive, and of the big tables a few integer columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence_collector.resolved import EndRow
+from whence_collector.run_rows import PROCESS_COLUMNS, RUN_COLUMNS, process_of_row, run_of_row
+from whence_collector.runs import Past
+
+if TYPE_CHECKING:
+    from whence_collector.edges import EdgeIndex
+    from whence_collector.runs import RunBook
+    from whence_collector.store import Writer
+
+# Programs that run, on the newest boot of each host.
+ALIVE = """
+SELECT p.process_id
+FROM process p
+JOIN boot b USING (boot_id)
+ANTI JOIN process_end e ON e.process_id = p.process_id
+WHERE b.boot_id IN (SELECT max(boot_id) FROM boot GROUP BY host_id)
+"""
+# They, the programs above them, the images before them, and the first programs of their runs.
+RELEVANT = f"""
+WITH RECURSIVE relevant(process_id) AS (
+    ({ALIVE})
+    UNION
+    SELECT unnest([p.parent_process_id, r.root_process_id, q.process_id])
+    FROM relevant w
+    JOIN process p ON p.process_id = w.process_id
+    LEFT JOIN process_run m ON m.process_id = p.process_id
+    LEFT JOIN run r ON r.run_id = m.run_id
+    LEFT JOIN process q ON q.boot_id = p.boot_id AND q.tgid = p.tgid
+        AND q.start_ns = p.start_ns AND q.image + 1 = p.image
+)
+SELECT process_id FROM relevant WHERE process_id IS NOT NULL
+"""  # noqa: S608 -- every part is written here
+STEPS_UP = """
+WITH RECURSIVE up(run_id) AS (
+    SELECT m.run_id FROM process_run m JOIN wanted USING (process_id)
+    UNION
+    SELECT r.parent_run_id FROM up JOIN run r USING (run_id) WHERE r.parent_run_id IS NOT NULL
+)
+"""
+# Runs of an earlier boot that never ended: the host went down under them.
+END_OLD_BOOTS = """
+UPDATE run SET status = 'killed', complete = false,
+    incomplete_reason = coalesce(incomplete_reason, 'the host stopped while it ran'),
+    ended_ns = greatest(started_ns, (
+        SELECT max(l.committed_ns) FROM batch_ledger l
+        JOIN process p ON p.boot_id = l.boot_id WHERE p.process_id = run.root_process_id))
+WHERE status = 'running' AND root_process_id IN (
+    SELECT process_id FROM process WHERE boot_id NOT IN (
+        SELECT max(boot_id) FROM boot GROUP BY host_id))
+"""
+
+
+def end_old_boots(writer: Writer) -> None:
+    """End the runs of boots that are over."""
+    running = writer.rows("SELECT count(*) FROM run WHERE status = 'running'")
+    if running[0][0]:
+        writer.execute(END_OLD_BOOTS)
+
+
+def restore_book(book: RunBook, writer: Writer) -> None:
+    """Put back the programs that run, and their runs."""
+    ids = [process_id for (process_id,) in writer.rows(RELEVANT)]
+    if not ids:
+        return
+    wanted = {"process_id": np.array(ids, np.int64)}
+    processes = writer.rows_with(
+        wanted,
+        f"SELECT {', '.join(PROCESS_COLUMNS)} FROM process "  # noqa: S608 -- names are ours
+        "JOIN wanted USING (process_id)",
+    )
+    ends = writer.rows_with(
+        wanted,
+        "SELECT process_id, at_unix_ns, exit_code, exit_signal, replaced FROM process_end "
+        "JOIN wanted USING (process_id)",
+    )
+    run_of = writer.rows_with(
+        wanted, "SELECT process_id, run_id FROM process_run JOIN wanted USING (process_id)"
+    )
+    runs = writer.rows_with(
+        wanted,
+        f"{STEPS_UP} SELECT {', '.join(RUN_COLUMNS)} FROM run JOIN up USING (run_id)",  # noqa: S608 -- names are ours
+    )
+    book.restore(
+        Past(
+            processes=tuple(process_of_row(row) for row in processes),
+            ends={row[0]: EndRow(*row) for row in ends},
+            run_of=dict(run_of),
+            runs=tuple(run_of_row(row) for row in runs),
+        )
+    )
+
+
+def restore_index(index: EdgeIndex, writer: Writer) -> None:
+    """Put back who wrote what, and which content it is."""
+    writes = writer.arrays(
+        "SELECT process_id, version_id, min(first_unix_ns) AS first_ns, "
+        "max(last_unix_ns) AS last_ns FROM access WHERE op IN (2, 5) OR flags & 2 != 0 "
+        "GROUP BY process_id, version_id ORDER BY first_ns"
+    )
+    index.add_writes(
+        *(writes[name] for name in ("process_id", "version_id", "first_ns", "last_ns"))
+    )
+    seen = writer.arrays(
+        "SELECT version_id, min(first_unix_ns) AS first_ns, "
+        "max((op IN (1, 3, 4))::BIGINT) AS was_read FROM access GROUP BY version_id"
+    )
+    index.restore_seen(seen["version_id"], seen["first_ns"], seen["was_read"])
+    for version_id, artifact_id, size_bytes in writer.rows(
+        "SELECT version_id, artifact_id, size_bytes FROM version_digest "
+        "WHERE artifact_id IS NOT NULL ORDER BY at_unix_ns"
+    ):
+        index.add_digest(version_id, artifact_id, size_bytes)
+    linked = writer.arrays(
+        "SELECT DISTINCT version_id FROM run_dependency WHERE version_id IS NOT NULL"
+    )
+    index.restore_linked(linked["version_id"])
+
+
+def highest_classified(writer: Writer) -> int:
+    """Return the highest path_id that has a class."""
+    return int(writer.rows("SELECT coalesce(max(path_id), 0) FROM path_class")[0][0])

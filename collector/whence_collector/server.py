@@ -1,0 +1,114 @@
+"""The collector's gRPC server: builds its parts, serves until told to stop, closes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+
+from whence_collector import metrics as metrics_page
+from whence_collector.config import Config
+from whence_collector.errors import AddressUnusable
+from whence_collector.ingest import Committer, Identity, IngestService
+from whence_collector.metrics import Metrics
+from whence_collector.presence import Presence
+from whence_collector.recorder import Deriving, Recorder
+from whence_collector.status import ErrorInterceptor
+from whence_collector.store import Store, Writer
+from whence_proto.v1 import ingest_pb2_grpc, query_pb2_grpc
+
+LOG = logging.getLogger("whence.server")
+
+STOP_GRACE_S = 2.0
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # two collectors on one port must be an error
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server is given: rules for deriving and answering."""
+
+    make_deriver: Callable[[Writer], Deriving]
+    make_queries: Callable[[Store, Presence, str], query_pb2_grpc.QueryServicer]
+
+
+def own_version() -> str:
+    """Return the version of the installed package, "0" in a tree that is not installed."""
+    try:
+        return importlib.metadata.version("whence")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
+
+
+def own_identity(proc: Path = Path("/proc")) -> Identity:
+    """Return what Welcome says of this process."""
+    boot_id = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    namespace = (proc / "self/ns/pid").stat().st_ino
+    return Identity(own_version(), boot_id, os.getpid(), namespace)
+
+
+async def serve(
+    config: Config, parts: Parts, stopping: asyncio.Event, ready: Callable[[str], None]
+) -> None:
+    """Serve until stopping is set; call ready with the address once requests are answered.
+
+    Raises what the parts raise at start: see EXIT_CODES in status.py.
+    """
+    metrics, presence = Metrics(), Presence()
+    metrics.connected_daemons.set_function(presence.connected)
+    store = await asyncio.to_thread(Store, config.database)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        recorder = Recorder(parts.make_deriver, time.time_ns)
+        await asyncio.wrap_future(store.write(recorder.open))
+        recorder.committed()
+        committer = Committer(store, recorder, metrics)
+        committing = asyncio.create_task(committer.run())
+        stack.push_async_callback(_end, committing)
+        server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+        service = IngestService(committer, presence, metrics, own_identity())
+        ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
+        queries = parts.make_queries(store, presence, own_version())
+        query_pb2_grpc.add_QueryServicer_to_server(queries, server)
+        port = _listen(server, config)
+        page = metrics_page.serve(metrics, config.host, config.metrics_port)
+        stack.push_async_callback(asyncio.to_thread, page.stop)
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        ready(f"{config.host}:{port}")
+        await _until(stopping, committing)
+
+
+async def _until(stopping: asyncio.Event, committing: asyncio.Task[None]) -> None:
+    """Wait for the order to stop; a committer that ends before it has met a fault: raise it."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait([waiting, committing], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if committing.done():
+        committing.result()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _listen(server: grpc.aio.Server, config: Config) -> int:
+    try:
+        return int(server.add_insecure_port(config.address))
+    except RuntimeError as error:  # what grpc raises where it cannot bind
+        raise AddressUnusable(
+            f"cannot listen on {config.address}; stop what listens there "
+            "or choose another --address"
+        ) from error

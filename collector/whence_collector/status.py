@@ -1,0 +1,96 @@
+"""One table: which error becomes which gRPC status and which exit code.
+
+The interceptor below is the only place where errors turn into statuses; handlers just raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from whence_collector import errors
+
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+
+GRPC_CODES: dict[type[errors.CollectorError], grpc.StatusCode] = {
+    errors.InvalidBatch: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InvalidStream: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.WireTooNew: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.StorageUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.BatchNotStored: grpc.StatusCode.INTERNAL,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.QueryRefused: grpc.StatusCode.PERMISSION_DENIED,
+    errors.QueryInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.QueryTooLong: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+EXIT_CODES: dict[type[errors.CollectorError], int] = {
+    errors.InvalidSetting: EXIT_USAGE,
+    errors.SchemaTooNew: EXIT_USAGE,
+    errors.DataDirectoryUnusable: EXIT_USAGE,
+    errors.DataDirectoryInUse: EXIT_USAGE,
+    errors.AddressUnusable: EXIT_USAGE,
+}
+
+Behavior = Callable[[Any, Any], Any]
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
+
+def grpc_code(error: errors.CollectorError) -> grpc.StatusCode:
+    """Return the status of an error; INTERNAL for one that has no row in the table."""
+    return GRPC_CODES.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def exit_code(error: errors.CollectorError) -> int:
+    """Return the exit code of an error that ends the process."""
+    return EXIT_CODES.get(type(error), EXIT_FAULT)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns every CollectorError that a handler raises into its status."""
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Wrap the handler that the continuation finds; None stays None (unknown method)."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            maker = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            inner = handler.stream_stream or handler.unary_stream
+            wrapped = _streaming(inner)
+        else:
+            maker = grpc.unary_unary_rpc_method_handler
+            wrapped = _single(handler.unary_unary)
+        return maker(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _single(inner: Behavior) -> Behavior:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(request, context)
+        except errors.CollectorError as error:
+            await context.abort(grpc_code(error), str(error))
+
+    return call
+
+
+def _streaming(inner: Behavior) -> Behavior:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for reply in inner(request, context):
+                yield reply
+        except errors.CollectorError as error:
+            await context.abort(grpc_code(error), str(error))
+
+    return call
