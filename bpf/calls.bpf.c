@@ -8,6 +8,15 @@ static __noinline int moved(struct task_struct *task, __s32 from, __s32 to, __s6
 	return touch_fd(task, to, WHENCE_WRITE, bytes);
 }
 
+/* Of a struct in user memory; 0 when it is gone. */
+static __noinline __u64 first_word(__u64 address)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)address);
+	return word;
+}
+
 /* The rarer calls, out of the hot path's way. */
 static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs, __s64 result,
 				 __u32 work)
@@ -16,7 +25,13 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 
 	switch (work) {
 	case WHENCE_WORK_OPEN:
-		return open_done(task, result);
+		return open_done(task, result, argument(regs, compat, 2));
+	case WHENCE_WORK_OPENAT:
+		return open_done(task, result, argument(regs, compat, 3));
+	case WHENCE_WORK_OPENAT2:
+		return open_done(task, result, first_word(argument(regs, compat, 3)));
+	case WHENCE_WORK_CREAT:
+		return open_done(task, result, O_TRUNC);
 	case WHENCE_WORK_CLOSE:
 		return closed(task, argument(regs, compat, 1));
 	case WHENCE_WORK_MMAP:

@@ -95,6 +95,7 @@ static __always_inline struct whence_use *use_of(struct whence_use_key *key)
 	struct whence_use fresh = {};
 	struct whence_use *use;
 	__u32 zero = 0;
+	bool made;
 	void *table = bpf_map_lookup_elem(&use_now, &zero);
 
 	if (!table)
@@ -103,9 +104,11 @@ static __always_inline struct whence_use *use_of(struct whence_use_key *key)
 	if (use)
 		return use;
 	fresh.first_ns = bpf_ktime_get_boot_ns();
-	bpf_map_update_elem(table, key, &fresh, BPF_NOEXIST);
+	made = !bpf_map_update_elem(table, key, &fresh, BPF_NOEXIST);
 	use = bpf_map_lookup_elem(table, key);
-	count(WHENCE_CLASS_USE, use);
+	/* two threads may try at once: one row, counted by the one that made it */
+	if (made || !use)
+		count(WHENCE_CLASS_USE, use);
 	return use;
 }
 
@@ -224,9 +227,7 @@ static __noinline int opened(struct touch *touch)
 	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
 	if (touch->file->f_mode & FMODE_CREATED)
 		touch->flags |= WHENCE_F_CREATED;
-	/* O_TRUNC is gone from f_flags here; an empty file is as good as cut */
-	if (inode->i_size == 0) {
-		touch->flags |= WHENCE_F_TRUNCATED;
+	if (touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)) {
 		number = note_truncation(&file);
 	} else {
 		version = bpf_map_lookup_elem(&versions, &file);
@@ -241,12 +242,17 @@ static __noinline int opened(struct touch *touch)
 	return send_touch(touch, number);
 }
 
-static __always_inline int open_done(struct task_struct *task, __s64 fd)
+/* `flags` are the call's: struct file does not keep the two that are asked for. */
+static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 flags)
 {
 	struct touch touch = {
 		.task = task, .file = file_at(task, fd), .fd = fd, .slot = SCRATCH_CALL,
 	};
 
+	if (flags & O_TMPFILE_BIT)
+		touch.flags = WHENCE_F_CREATED;
+	else if (flags & O_TRUNC)
+		touch.flags = WHENCE_F_TRUNCATED;
 	return touch.file ? opened(&touch) : 0;
 }
 

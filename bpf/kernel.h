@@ -264,6 +264,8 @@ struct bpf_iter__task_file {
 
 /* include/uapi/linux/fcntl.h, mman.h, fs.h */
 #define AT_FDCWD -100
+#define O_TRUNC 01000
+#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4
 #define MAP_SHARED 0x01

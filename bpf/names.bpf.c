@@ -99,6 +99,10 @@ static __noinline int name_changed(struct task_struct *task, struct pt_regs *reg
 	};
 
 	switch (work) {
+	case WHENCE_WORK_RENAMEAT2:
+		if (argument(regs, compat, 5) & RENAME_EXCHANGE)
+			call.flags = WHENCE_F_EXCHANGE;
+		/* fall through */
 	case WHENCE_WORK_RENAMEAT:
 	case WHENCE_WORK_LINKAT:
 		call.old_directory = argument(regs, compat, 1);
@@ -115,7 +119,7 @@ static __noinline int name_changed(struct task_struct *task, struct pt_regs *reg
 		call.old_path = argument(regs, compat, 2);
 		break;
 	}
-	if (work == WHENCE_WORK_RENAME || work == WHENCE_WORK_RENAMEAT)
+	if (work == WHENCE_WORK_RENAME || work == WHENCE_WORK_RENAMEAT || work == WHENCE_WORK_RENAMEAT2)
 		call.kind = WHENCE_RENAME;
 	else if (work == WHENCE_WORK_LINK || work == WHENCE_WORK_LINKAT)
 		call.kind = WHENCE_LINK;

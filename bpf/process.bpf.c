@@ -3,7 +3,7 @@
 #include "identity.bpf.h"
 #include "path.bpf.h"
 
-#define ARGUMENT_CHUNKS 8
+#define ARGUMENT_CHUNKS 16 /* of TEXT_BYTES: the longest single argument fits */
 
 /*
  * Runs in the parent before the child can run (kernel/fork.c kernel_clone()),
@@ -111,6 +111,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 			   WHENCE_TEXT_CWD, SCRATCH_LIFE);
 	flags |= send_arguments(task, id);
 	flags |= send_script(bprm, id);
+	if (is_nameless(executable->f_path.dentry))
+		flags |= WHENCE_F_NAMELESS;
 	record = begin_record(WHENCE_EXEC, WHENCE_CLASS_LIFE);
 	if (!record)
 		return 0;

@@ -172,7 +172,7 @@ enum whence_work {
 	WHENCE_WORK_NONE,
 	WHENCE_WORK_READ,	/* descriptor is argument 1 */
 	WHENCE_WORK_WRITE,	/* the same */
-	WHENCE_WORK_OPEN,	/* descriptor is the result */
+	WHENCE_WORK_OPEN,	/* descriptor is the result, flags are argument 2 */
 	WHENCE_WORK_CLOSE,	/* descriptor is argument 1 */
 	WHENCE_WORK_MMAP,	/* descriptor is argument 5 */
 	WHENCE_WORK_SENDFILE,	/* out is argument 1, in is argument 2 */
@@ -180,13 +180,17 @@ enum whence_work {
 	WHENCE_WORK_FTRUNCATE,	/* descriptor is argument 1 */
 	WHENCE_WORK_IOCTL,	/* FICLONE, FICLONERANGE: out 1, in by argument 3 */
 	WHENCE_WORK_RENAME,	/* old 1, new 2 */
-	WHENCE_WORK_RENAMEAT,	/* directories 1 and 3, paths 2 and 4, flags 5 */
+	WHENCE_WORK_RENAMEAT,	/* directories 1 and 3, paths 2 and 4 */
 	WHENCE_WORK_LINK,	/* old 1, new 2 */
 	WHENCE_WORK_LINKAT,	/* directories 1 and 3, paths 2 and 4, flags 5 */
 	WHENCE_WORK_UNLINK,	/* path 1 */
 	WHENCE_WORK_UNLINKAT,	/* directory 1, path 2 */
 	WHENCE_WORK_TRUNCATE,	/* path 1 */
 	WHENCE_WORK_IO_SUBMIT,	/* control blocks at argument 3 */
+	WHENCE_WORK_RENAMEAT2,	/* as RENAMEAT, flags are argument 5 */
+	WHENCE_WORK_OPENAT,	/* as OPEN, flags are argument 3 */
+	WHENCE_WORK_OPENAT2,	/* as OPEN, flags begin what argument 3 points at */
+	WHENCE_WORK_CREAT,	/* as OPEN, always truncating */
 };
 
 #define WHENCE_SYSCALLS 512

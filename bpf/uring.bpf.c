@@ -54,7 +54,12 @@ int on_uring(__u64 *arguments)
 	if (touch.kind == WHENCE_OPEN_WRITE) {
 		touch.fd = result;
 		touch.file = file_at(touch.task, result);
-		return touch.file ? opened(&touch) : 0;
+		if (!touch.file)
+			return 0;
+		/* the call's flags are gone: an empty file is as good as cut */
+		if (touch.file->f_inode->i_size == 0)
+			touch.flags |= WHENCE_F_TRUNCATED;
+		return opened(&touch);
 	}
 	if (touch.kind == WHENCE_CLOSE_WRITE || !request->file)
 		return 0;

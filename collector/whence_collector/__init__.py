@@ -1,0 +1,1 @@
+"""The collector: what daemons deliver, kept in DuckDB and answered from."""

@@ -37,6 +37,7 @@ class PendingRead:
     process: ProcessKey
     op: int
     number: int
+    size_bytes: int
     at_ns: int
     path: str
     flags: int
@@ -61,14 +62,16 @@ class FileState:
     sealed: int | None = None  # number that the newest digest (or its refusal) belongs to
     dirty_since_ns: int | None = None
     held: bool = False
+    promised: int | None = None  # number that the epoch's version stands for, once told
     unseen: int = 0  # changes that no hook saw
     ticket: int | None = None  # hash job in flight
+    asked_unseen: int = 0  # ``unseen`` when that job was asked for
     again: bool = False  # something happened meanwhile
     tries: int = 0
     # There are tens of thousands of these: what most files never have is not allocated.
     lost_epochs: tuple[int, ...] = ()
     pending: tuple[PendingRead, ...] = ()
-    loose: tuple[tuple[int, int], ...] = ()  # (number, version sent as half-written)
+    loose: tuple[PendingRead, ...] = ()  # told already, as half-written
 
     @property
     def epoch(self) -> int:
@@ -79,6 +82,19 @@ class FileState:
     def wants_reading(self) -> bool:
         """Whether a digest is missing, or reads wait for one."""
         return self.sealed != self.number or self.dirty_since_ns is not None or bool(self.pending)
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether rows name the newest version and neither a digest nor a reason followed."""
+        return self.dirty_since_ns is not None or (
+            self.sealed is None and self.promised is not None
+        )
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether forgetting the file would leave a version without an answer."""
+        waiting = self.pending or self.loose or self.lost_epochs
+        return self.ticket is not None or self.owes_answer or bool(waiting)
 
     def version(self, number: int) -> FileVersion:
         """Version on the wire of a sealed epoch: the same for every number within it."""

@@ -14,8 +14,11 @@ from whenced.hash_messages import ANY, HashRequest
 if TYPE_CHECKING:
     from whenced.event import FileKey
     from whenced.file_state import FileState
+    from whenced.hash_messages import HashReply
 
 _MS: Final = 1_000_000
+_TORN_TRIES: Final = 8
+_GONE_TRIES: Final = 2
 RETRY_NS: Final = (2 * _MS, 5 * _MS, 20 * _MS, 100 * _MS, 500 * _MS, 2000 * _MS)
 
 
@@ -67,7 +70,7 @@ class HashJobs:
             state.again = True
             return
         wanted = 0 if state.number == 0 and not state.unseen else ANY
-        state.ticket = self._next_ticket
+        state.ticket, state.asked_unseen = self._next_ticket, state.unseen
         self._next_ticket += 1
         self._tickets[state.ticket] = (state.key, wanted)
         self.requests.append(self._message(state, state.ticket, wanted))
@@ -98,3 +101,10 @@ class HashJobs:
             written=state.number > 0 or bool(state.unseen),
             hold_only=hold_only,
         )
+
+
+def is_worth_retrying(reply: HashReply, tries: int) -> bool:
+    """Torn: it may come to rest. Not found: a rename may be on its way through the ring."""
+    if reply.state == "torn":
+        return tries < _TORN_TRIES
+    return reply.state == "unhashed" and reply.version < 0 and tries < _GONE_TRIES

@@ -72,7 +72,8 @@ class VersionRows:
         files = self._bound.setdefault(process, {})
         bound = files.get(state.key)
         if bound is None:
-            bound = files[state.key] = Bound(text_of(state.path), event.mount_ns)
+            bound = files[state.key] = Bound("", event.mount_ns)
+        bound.path = text_of(state.path)  # the file may have another name since
         return bound
 
     def access(
@@ -133,6 +134,17 @@ class VersionRows:
         bound = self._bound.get(read.process, {}).get(state.key)
         if bound is not None and bound.pending is read:
             bound.pending, bound.read = None, version
+
+    def settle_torn(self, state: FileState, reads: tuple[PendingRead, ...]) -> None:
+        """Reads that saw half of an epoch, and nobody will know which half."""
+        for read in reads:
+            version = state.torn_version(read.number)
+            self.settle(state, read, version)
+            self.tear(state, version)
+
+    def tear(self, state: FileState, version: FileVersion) -> None:
+        """A half-written version that was read."""
+        self.refuse(state, version, "torn", "read while it was being written")
 
     def digest(self, state: FileState, version: FileVersion, reply: HashReply) -> None:
         """What the hasher found for a version."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.file_state import Counts, FileState, PendingRead
-from whenced.hash_jobs import RETRY_NS, HashJobs
+from whenced.hash_jobs import RETRY_NS, HashJobs, is_worth_retrying
+from whenced.hash_messages import ANY
 from whenced.record import Flag, Kind
 from whenced.rows import FileVersion, ProcessKey, text_of
 from whenced.version_rows import VersionRows, flags_of
@@ -29,7 +30,6 @@ _OPS: Final = {
     Kind.TRUNCATE: wire.ACCESS_OP_TRUNCATE,
 }
 _MS: Final = 1_000_000
-_TORN_TRIES: Final = 8
 # A read of a file that stays open for writing is told after this long as half-written.
 _PENDING_NS: Final = 5_000 * _MS
 # A file that stays open for writing is held by a descriptor after this long, so that its bytes
@@ -39,7 +39,6 @@ _HOLD_NS: Final = 200 * _MS
 _MAX_STATES: Final = 40_000
 # Most writers rename right after the close: then the bytes are under the new name.
 _RENAME_NS: Final = 3 * _MS
-_GONE_TRIES: Final = 2
 _OVERWRITTEN: Final = "overwritten before its bytes could be read"
 
 
@@ -54,6 +53,8 @@ class Versions:
     _by_path: dict[tuple[int, bytes], FileKey] = field(default_factory=dict)
     _by_writer: dict[int, set[FileKey]] = field(default_factory=dict)
     sealed_outputs: int = 0
+    states_limit: int = _MAX_STATES
+    _unseen: dict[FileKey, int] = field(default_factory=dict)  # of files that were forgotten
 
     # --- touches ----------------------------------------------------------------------------
 
@@ -70,7 +71,11 @@ class Versions:
     def on_close(self, event: Event) -> None:
         """A descriptor that could write was closed: perhaps the last."""
         state = self._states.get(event.file)
-        if state is not None and state.dirty_since_ns is not None:
+        if state is None:
+            return
+        if event.version >> 32 == state.epoch:
+            state.number = max(state.number, event.version)
+        if state.dirty_since_ns is not None or (state.epoch and state.sealed != state.number):
             state.tries = 0
             self.jobs.schedule(state, event.at_ns + _RENAME_NS)
 
@@ -78,7 +83,11 @@ class Versions:
         """A process ended: what it had open for writing is closed in a moment."""
         for key in self._by_writer.pop(tgid, ()):
             state = self._states.get(key)
-            if state is not None and state.dirty_since_ns is not None:
+            if state is None:
+                continue
+            if state.epoch and state.sealed is not None and state.sealed != state.promised:
+                state.sealed = None  # it could not be read while it was open: try again
+            if state.dirty_since_ns is not None or (state.epoch and state.sealed is None):
                 state.tries = 0
                 self.jobs.schedule(state, now_ns + _MS)
 
@@ -90,6 +99,7 @@ class Versions:
             return
         flag = wire.ACCESS_FLAG_SNAPSHOT
         version = state.version(event.version)
+        state.promised = event.version
         self.out.access(state, event, process, wire.ACCESS_OP_READ, version, flag, ops=0)
         self._want(state)
 
@@ -99,13 +109,17 @@ class Versions:
         settled = event.version >> 32 == 0 or event.version == state.sealed
         if settled:
             version = state.version(event.version)
+            if event.version >> 32 == state.epoch:
+                state.promised = event.version
             self.out.access(state, event, process, op, version, 0, ops=ops)
             if state.sealed is None:
                 self._want(state)
             return version
+        self._begin_epoch(state, event.version)  # of several writes only the first is told
+        state.number = max(state.number, event.version)
         pending = PendingRead(
-            process, op, event.version, event.at_ns, text_of(state.path), flags_of(event),
-            event.mount_ns, Counts(ops, 0, event.at_ns),
+            process, op, event.version, event.size_bytes, event.at_ns, text_of(state.path),
+            flags_of(event), event.mount_ns, Counts(ops, 0, event.at_ns),
         )  # fmt: skip
         state.pending += (pending,)
         bound = self.out.bind(process, state, event)
@@ -126,7 +140,9 @@ class Versions:
     ) -> FileVersion:
         self._begin_epoch(state, event.version)
         state.number = max(state.number, event.version)
-        if state.dirty_since_ns is None:
+        if event.version >> 32 < state.epoch:  # the hasher was ahead of the rings
+            self.out.refuse(state, state.version(event.version), "torn", _OVERWRITTEN)
+        elif state.dirty_since_ns is None:
             state.dirty_since_ns = event.at_ns
             state.tries = 0
             self.jobs.schedule(state, event.at_ns + RETRY_NS[2])
@@ -143,11 +159,12 @@ class Versions:
         """What of an older epoch was not sealed by now can only come from a job in flight."""
         if number >> 32 <= state.epoch:
             return
-        if state.dirty_since_ns is not None and state.epoch:
+        if state.owes_answer:
             state.lost_epochs += (state.number,)
             if state.ticket is None:
                 self._give_up_lost(state)
         state.number, state.dirty_since_ns, state.held = number, None, False
+        state.promised = None
 
     def _give_up_lost(self, state: FileState, sealed: int | None = None) -> None:
         for number in state.lost_epochs:
@@ -199,8 +216,7 @@ class Versions:
 
     def truncated(self, state: FileState, event: Event, process: ProcessKey) -> None:
         """Content changed by a call that carries no descriptor (truncate by path)."""
-        state.unseen += 1
-        state.sealed = None
+        self._changed_unseen(state)
         state.dirty_since_ns = event.at_ns
         self.jobs.schedule(state, event.at_ns)
         version = state.version(state.number)
@@ -213,7 +229,8 @@ class Versions:
         for key in self.jobs.due(now_ns):
             if (state := self._states.get(key)) is not None and state.wants_reading:
                 self.jobs.request(state)
-        while len(self._states) > _MAX_STATES:
+        # Not until the limit holds: all may be needed, as when an archive is unpacked.
+        for _ in range(len(self._states) - self.states_limit):
             self._drop_oldest()
 
     def on_reply(self, reply: HashReply, now_ns: int) -> None:
@@ -226,7 +243,9 @@ class Versions:
         if state is None:
             return
         state.ticket = None
-        if reply.state == "busy":
+        if state.asked_unseen != state.unseen:
+            state.again = True  # read before or after that change: nobody knows
+        elif reply.state == "busy":
             self._on_busy(state, now_ns)
         elif wanted == 0:
             self._on_first_version(state, reply, now_ns)
@@ -241,7 +260,7 @@ class Versions:
         state.pending = tuple(read for read in state.pending if read not in waited)
         for read in waited:
             version = state.torn_version(read.number)
-            state.loose += ((read.number, version.version),)
+            state.loose += (read,)
             self.out.settle(state, read, version)
         written_long = state.dirty_since_ns is not None and state.dirty_since_ns < now_ns - _HOLD_NS
         if written_long and not state.held:
@@ -250,9 +269,14 @@ class Versions:
 
     def _on_first_version(self, state: FileState, reply: HashReply, now_ns: int) -> None:
         """Content from before capture: exact version 0 was asked for."""
-        if _is_worth_retrying(reply, state.tries) and reply.version <= 0:
+        if is_worth_retrying(reply, state.tries) and reply.version <= 0 and not state.epoch:
             self.jobs.retry(state, now_ns)
             return
+        if not _is_of_size(reply, state.size_bytes) and not state.epoch:
+            self._changed_unseen(state)
+            self.jobs.schedule(state, now_ns)
+            return
+        self._give_up_lost(state, 0)
         self.out.digest(state, state.version(0), reply)
         if state.epoch == 0:
             state.sealed = 0
@@ -260,41 +284,47 @@ class Versions:
 
     def _on_current(self, state: FileState, reply: HashReply, now_ns: int) -> None:
         """Whatever version was current: the reply says which."""
-        if _is_worth_retrying(reply, state.tries):
+        if is_worth_retrying(reply, state.tries):
             self.jobs.retry(state, now_ns)
             return
         number = reply.version if reply.version >= 0 else state.number
         self._begin_epoch(state, number)  # the hasher may be ahead of the rings
-        self._give_up_lost(state, number if reply.state == "verified" else None)
+        verified = reply.state == "verified"
+        self._give_up_lost(state, number if verified else None)
+        if number >> 32 == state.epoch:
+            if verified and state.promised not in (None, number):
+                state.unseen += 1  # written after it was told: no longer that version
+            state.promised = number if verified else state.promised
+            state.dirty_since_ns = None
+            state.held = False
+            # the touches are older than the last write and what set its time
+            state.size_bytes, state.mtime_ns = reply.size_bytes if verified else ANY, ANY
         self.out.digest(state, state.version(number), reply)
         state.sealed = number
         state.number = max(state.number, number)
-        if number >> 32 == state.epoch:
-            state.dirty_since_ns = None
-            state.held = False
         self.sealed_outputs += 1
         self._resolve(state, number, reply)
 
     def _resolve(self, state: FileState, sealed: int, reply: HashReply) -> None:
-        """Reads that waited: the same number is the sealed version, any older one is torn."""
-        left: list[PendingRead] = []
+        """Reads that waited: of the final bytes, or of earlier ones, which nobody has."""
+        final, older = [], []
         for read in state.pending:
-            if read.number == sealed:
-                self.out.settle(state, read, state.version(sealed))
-            elif read.number < sealed:
-                version = state.torn_version(read.number)
-                self.out.settle(state, read, version)
-                self.out.refuse(state, version, "torn", "read while it was being written")
+            if read.number <= sealed:
+                (final if _saw_final(read, sealed, reply) else older).append(read)
+        for read in final:
+            state.promised = sealed if sealed >> 32 == state.epoch else state.promised
+            self.out.settle(state, read, state.version(sealed))
+        state.pending = tuple(read for read in state.pending if read.number > sealed)
+        # The numbers of half-written versions are cut short: two may be the same.
+        half = [*older, *(read for read in state.loose if not _saw_final(read, sealed, reply))]
+        torn = {state.torn_version(read.number) for read in half}
+        for version in {state.torn_version(read.number) for read in state.loose}:
+            if version in torn or state.unseen:
+                self.out.tear(state, version)
             else:
-                left.append(read)
-        state.pending = tuple(left)
-        for number, loose in state.loose:
-            target = FileVersion(*state.key, loose)
-            if number == sealed:
-                self.out.digest(state, target, reply)
-            else:
-                self.out.refuse(state, target, "torn", "read while it was being written")
+                self.out.digest(state, version, reply)
         state.loose = ()
+        self.out.settle_torn(state, tuple(older))
 
     def _want(self, state: FileState) -> None:
         """A digest of content that nobody is writing, once."""
@@ -306,16 +336,22 @@ class Versions:
     def _state(self, event: Event, path: bytes) -> FileState:
         state = self._states.get(event.file)
         if state is None:
+            unseen = self._unseen.pop(event.file, 0)
             state = self._states[event.file] = FileState(
-                event.file, self.start_s, path, number=event.version
+                event.file, self.start_s, path, number=event.version, unseen=unseen
             )
         else:
             self._states.move_to_end(event.file)
             self._notice_unseen(state, event)
-        if path != state.path or not state.mount_ns:
-            self._by_path.pop((state.mount_ns, state.path), None)
+        if path.endswith(b"/#%d" % event.inode):
+            path = state.path  # made without a name (O_TMPFILE): it may have got one since
+        if path != state.path:
+            self._forget_name(state)
             state.path = path
-        self._by_path[event.mount_ns, path] = event.file
+        if event.flags & Flag.NAMELESS:
+            self._by_path.setdefault((event.mount_ns, path), event.file)
+        else:
+            self._by_path[event.mount_ns, path] = event.file
         state.mount_ns, state.magic = event.mount_ns, event.magic
         state.tgid, state.fd = event.tgid, event.fd
         state.size_bytes, state.mtime_ns = event.size_bytes, event.mtime_ns
@@ -325,22 +361,44 @@ class Versions:
         """The same number with another size or time: a change that no hook saw."""
         if event.version != state.number or state.dirty_since_ns is not None:
             return
-        if (event.size_bytes, event.mtime_ns) == (state.size_bytes, state.mtime_ns):
+        same_size = state.size_bytes in (ANY, event.size_bytes)
+        if same_size and state.mtime_ns in (ANY, event.mtime_ns):
             return
         if state.epoch == 0 or state.sealed == event.version:
-            state.unseen += 1
-            state.sealed = None
+            self._changed_unseen(state)
+
+    def _changed_unseen(self, state: FileState) -> None:
+        """Other bytes under the same number: what is not answered by now never will be."""
+        self._give_up_lost(state)
+        if state.owes_answer:
+            self.out.refuse(state, state.version(state.number), "torn", _OVERWRITTEN)
+        for read in state.loose:
+            self.out.tear(state, state.torn_version(read.number))
+        self.out.settle_torn(state, state.pending)
+        state.loose, state.pending = (), ()
+        state.unseen += 1
+        state.sealed, state.promised = None, None
+        state.size_bytes, state.mtime_ns = ANY, ANY
+
+    def _forget_name(self, state: FileState) -> None:
+        name = (state.mount_ns, state.path)
+        if self._by_path.get(name) == state.key:  # another file may be called that by now
+            del self._by_path[name]
 
     def _drop_oldest(self) -> None:
         key, state = self._states.popitem(last=False)
-        if state.ticket is not None or state.dirty_since_ns is not None or state.pending:
-            self._states[key] = state  # still needed: to the young end
-        else:
-            self._by_path.pop((state.mount_ns, state.path), None)
+        if state.is_needed:
+            self._states[key] = state  # to the young end
+            return
+        self._forget_name(state)
+        if state.unseen:
+            self._unseen[key] = state.unseen
 
 
-def _is_worth_retrying(reply: HashReply, tries: int) -> bool:
-    """Torn: it may come to rest. Not found: a rename may be on its way through the ring."""
-    if reply.state == "torn":
-        return tries < _TORN_TRIES
-    return reply.state == "unhashed" and reply.version < 0 and tries < _GONE_TRIES
+def _saw_final(read: PendingRead, sealed: int, reply: HashReply) -> bool:
+    return read.number == sealed and _is_of_size(reply, read.size_bytes)
+
+
+def _is_of_size(reply: HashReply, size_bytes: int) -> bool:
+    """Whether a digest can be of bytes that a touch saw: the last defence where no hook was."""
+    return reply.state != "verified" or size_bytes in (ANY, reply.size_bytes)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.daemon_samples import (
     EPOCH,
@@ -224,8 +224,20 @@ def test_a_read_is_never_told_what_it_did_not_see(story: list[tuple[str, int]]) 
     assert lies(world) == []
 
 
+CUT_MEANWHILE = [(name, 0) for name in ("read", "drain", "wait", "cut", "hash", "answer")]
+CUT_AND_OPEN = [("open", 1), ("read", 0), ("close", 0), ("drain", 3), *CUT_MEANWHILE[2:]]
+CUT_AFTER_READ = [("open", 1), ("read", 0), ("cut", 0)]
+# A read waits for longer than it may, and the numbers of half-written versions come round.
+TOO_LONG = [("open", 1), ("read", 0), ("drain", 3), ("wait", 3), ("hash", 0), ("answer", 0)]
+
+
 @settings(max_examples=300, deadline=None)
 @given(steps(RARE))
+@example(CUT_MEANWHILE)
+@example(CUT_AND_OPEN)
+@example(CUT_AFTER_READ)
+@example([*TOO_LONG, ("cut", 0)])
+@example([*TOO_LONG, ("close", 0), ("drain", 3), ("cut", 0)])
 def test_nor_when_the_hasher_fails_and_files_are_cut_and_forgotten(
     story: list[tuple[str, int]],
 ) -> None:
