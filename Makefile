@@ -1,0 +1,54 @@
+# Every task of whence. `make help` lists them; CONTRIBUTING.md explains them.
+#
+# The machine is set up by tools/setup.sh, which does only what is missing, so
+# each target may depend on it.
+
+export WHENCE_DATA_DIR ?= /var/lib/whence
+export WHENCE_ADDRESS ?= 127.0.0.1:7420
+
+PYTHON_HERE := .venv/bin/python
+# Words for pytest, as in: make test TESTS="tests/unit -x"
+TESTS ?= tests
+# Words for the benchmarks, as in: make bench BENCH=ingest
+BENCH ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down demo test check proto bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing, build the BPF object, start nothing
+	@tools/setup.sh
+
+up: setup ## start daemon and collector on this host, wait for the proof of life
+	@$(PYTHON_HERE) -m tools.ground up
+
+down: ## stop the two of this WHENCE_DATA_DIR, and nothing else
+	@[ ! -x $(PYTHON_HERE) ] || $(PYTHON_HERE) -m tools.ground down
+
+demo: up ## run a small unchanged pipeline, then ask where its model came from
+	@demo/run.sh
+
+check: setup ## lint, format, types, generated code
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/mypy --no-error-summary
+	@$(PYTHON_HERE) tools/gen_proto.py --check
+
+test: ## set up, check, and run every test
+	@tools/setup.sh tests
+	@$(MAKE) --no-print-directory check
+	@$(PYTHON_HERE) -m pytest $(TESTS)
+
+proto: setup ## write the wire's Python again from the .proto files
+	@$(PYTHON_HERE) tools/gen_proto.py
+
+bench: setup ## print the benchmark tables
+	@for table in $(basename $(notdir $(wildcard bench/$(or $(BENCH),*).py))); do \
+		$(PYTHON_HERE) -m bench.$$table || exit 1; \
+	done
+
+clean: down ## stop, and remove what was built (data stays)
+	@$(MAKE) --no-print-directory -C bpf clean
+	@rm -rf .build .venv .venv-proto .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
