@@ -1,0 +1,1 @@
+"""The wire between daemon, collector and client: generated code, one definition."""

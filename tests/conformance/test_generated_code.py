@@ -44,3 +44,12 @@ def test_the_object_names_no_folder_of_the_builder(tmp_path: Path) -> None:
     built = build_object(ROOT / "bpf", tmp_path / "capture.bpf.o")
 
     assert str(ROOT).encode() not in built
+
+
+def test_the_wire_page_is_written_from_the_proto_files() -> None:
+    """docs/wire.md equals what its tool writes now."""
+    check = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "wire_doc.py"), "--check"], check=False
+    )
+
+    assert check.returncode == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.test_runs import Observed
+from tests.unit.observed import Observed
 
 TERMINAL = 0x8800000
 
