@@ -9,9 +9,11 @@ import argparse
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal, TextIO
 
 from whence import render, render_run, render_status, render_tree, sql
@@ -27,6 +29,9 @@ from whence.render import Question
 from whence.text import count_text, safe, short_digest, since_unix_ns
 
 FOUND, NOT_FOUND, UNREACHABLE = 0, 1, 3
+WAIT_S = 10.0  # for a digest that is being computed
+_ASK_AGAIN_S = 0.2
+_JUST_WRITTEN_S = 3.0  # the daemon delivers within two seconds of a process's end
 _RUN_DIGITS = re.compile(r"[0-9a-f]{4,16}")
 _NOTHING = Found(artifact=None, productions=(), consumers=(), path_versions=(), candidates=())
 
@@ -64,7 +69,7 @@ Run = Callable[[argparse.Namespace, Desk, Client], int]
 def run_find(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     """Tell how a file or content was made."""
     question = _question(options.what, desk)
-    found = _find(client, question)
+    found = _find(client, question, getattr(options, "wait", WAIT_S))
     if question.path is not None and question.digest is None and not found.path_versions:
         raise MissingFileError(f"{_missing(options.what)}; nothing is known of that path either")
     if options.json:
@@ -97,12 +102,30 @@ def _question(text: str, desk: Desk) -> Question:
     return replace(question, digest=content.digest, size_bytes=content.size_bytes)
 
 
-def _find(client: Client, question: Question) -> Found:
-    try:
-        found = client.find(question.digest, question.path, question.host)
-    except NotFoundError:
-        return _NOTHING
+def _find(client: Client, question: Question, wait_s: float = WAIT_S) -> Found:
+    """Ask; content that the daemon is about to hash is waited for, at most ``wait_s`` seconds."""
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            found = client.find(question.digest, question.path, question.host)
+        except NotFoundError:
+            found = _NOTHING
+        if not _may_come(question, found) or time.monotonic() >= deadline_s:
+            break
+        time.sleep(_ASK_AGAIN_S)
     return replace(found, productions=order_productions(found, question.path, question.host))
+
+
+def _may_come(question: Question, found: Found) -> bool:
+    """Whether the content is unknown only because it was written a moment ago."""
+    if question.digest is None or question.path is None or found.artifact is not None:
+        return False
+    if any(version.digest is None and version.state is None for version in found.path_versions):
+        return True
+    try:
+        return time.time() - Path(question.path).stat().st_mtime < _JUST_WRITTEN_S
+    except OSError:
+        return False  # gone meanwhile, or a name that is not text
 
 
 def _find_document(question: Question, found: Found) -> dict[str, object]:

@@ -60,6 +60,8 @@ def _no_options(_parser: argparse.ArgumentParser) -> None:
 
 def _find_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="PATH|DIGEST")
+    text = "seconds to wait for content that is being hashed (default 10)"
+    parser.add_argument("--wait", type=float, default=10.0, metavar="S", help=text)
 
 
 def _log_options(parser: argparse.ArgumentParser) -> None:

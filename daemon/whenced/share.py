@@ -15,7 +15,7 @@ from typing import Final
 
 SECOND_NS: Final = 1_000_000_000
 #: CPU time that may be used at once after a rest.
-BURST_NS: Final = SECOND_NS
+BURST_NS: Final = 3 * SECOND_NS
 
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_WHO_PROCESS: Final = 1

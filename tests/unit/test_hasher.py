@@ -250,7 +250,7 @@ def test_the_shelf_gives_a_descriptor_back_once_and_drops_the_oldest() -> None:
 
 
 def test_a_burst_is_free_and_the_rest_waits_for_its_share() -> None:
-    bucket = Bucket(share=0.5, now_ns=0)
+    bucket = Bucket(share=0.5, now_ns=0, burst_ns=SECOND_NS)
     first = bucket.take(SECOND_NS, 0)
     second = bucket.take(SECOND_NS // 10, 0)
 
@@ -258,7 +258,7 @@ def test_a_burst_is_free_and_the_rest_waits_for_its_share() -> None:
 
 
 def test_any_ten_seconds_use_the_share_and_one_burst_at_most() -> None:
-    bucket = Bucket(share=0.25, now_ns=0)
+    bucket = Bucket(share=0.25, now_ns=0, burst_ns=SECOND_NS)
     now_ns, used_ns = 3600 * SECOND_NS, 0
     end_ns = now_ns + 10 * SECOND_NS
     while now_ns < end_ns:
