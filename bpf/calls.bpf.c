@@ -25,13 +25,14 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 
 	switch (work) {
 	case WHENCE_WORK_OPEN:
-		return open_done(task, result, argument(regs, compat, 2));
+		return open_done(task, result, argument(regs, compat, 2), SCRATCH_CALL);
 	case WHENCE_WORK_OPENAT:
-		return open_done(task, result, argument(regs, compat, 3));
+		return open_done(task, result, argument(regs, compat, 3), SCRATCH_CALL);
 	case WHENCE_WORK_OPENAT2:
-		return open_done(task, result, first_word(argument(regs, compat, 3)));
+		return open_done(task, result, first_word(argument(regs, compat, 3)),
+				 SCRATCH_CALL);
 	case WHENCE_WORK_CREAT:
-		return open_done(task, result, O_TRUNC);
+		return open_done(task, result, O_TRUNC, SCRATCH_CALL);
 	case WHENCE_WORK_CLOSE:
 		return closed(task, argument(regs, compat, 1));
 	case WHENCE_WORK_MMAP:

@@ -243,10 +243,10 @@ static __noinline int opened(struct touch *touch)
 }
 
 /* `flags` are the call's: struct file does not keep the two that are asked for. */
-static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 flags)
+static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 flags, __u32 slot)
 {
 	struct touch touch = {
-		.task = task, .file = file_at(task, fd), .fd = fd, .slot = SCRATCH_CALL,
+		.task = task, .file = file_at(task, fd), .fd = fd, .slot = slot,
 	};
 
 	if (flags & O_TMPFILE_BIT)

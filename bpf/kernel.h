@@ -219,6 +219,17 @@ struct io_kiocb {
 	struct io_uring_task *tctx; /* since 6.13; before, see shims.bpf.h */
 };
 
+/* include/uapi/linux/openat2.h */
+struct open_how {
+	__u64 flags;
+};
+
+/* io_uring/openclose.c: how an io_kiocb begins that opens a file */
+struct io_open {
+	__u32 file_slot;
+	struct open_how how;
+};
+
 struct io_uring_cqe {
 	__s32 res;
 };

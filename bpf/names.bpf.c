@@ -86,7 +86,7 @@ static __noinline int send_name_change(struct name_call *call)
 }
 
 #define RENAME_EXCHANGE 2
-#define AT_EMPTY_PATH 0x1000
+#define AT_REMOVEDIR 0x200
 
 static __noinline int name_changed(struct task_struct *task, struct pt_regs *regs, bool compat,
 				   __u32 work)
@@ -115,6 +115,8 @@ static __noinline int name_changed(struct task_struct *task, struct pt_regs *reg
 		call.new_path = argument(regs, compat, 2);
 		break;
 	case WHENCE_WORK_UNLINKAT:
+		if (argument(regs, compat, 3) & AT_REMOVEDIR)
+			return 0; /* as rmdir(2): an empty folder, no content */
 		call.old_directory = argument(regs, compat, 1);
 		call.old_path = argument(regs, compat, 2);
 		break;

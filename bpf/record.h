@@ -184,7 +184,7 @@ enum whence_work {
 	WHENCE_WORK_LINK,	/* old 1, new 2 */
 	WHENCE_WORK_LINKAT,	/* directories 1 and 3, paths 2 and 4, flags 5 */
 	WHENCE_WORK_UNLINK,	/* path 1 */
-	WHENCE_WORK_UNLINKAT,	/* directory 1, path 2 */
+	WHENCE_WORK_UNLINKAT,	/* directory 1, path 2, flags 3 */
 	WHENCE_WORK_TRUNCATE,	/* path 1 */
 	WHENCE_WORK_IO_SUBMIT,	/* control blocks at argument 3 */
 	WHENCE_WORK_RENAMEAT2,	/* as RENAMEAT, flags are argument 5 */

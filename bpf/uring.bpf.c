@@ -13,11 +13,13 @@ static __always_inline __u16 uring_kind(__u8 opcode)
 	case 4:	 /* READ_FIXED */
 	case 22: /* READ */
 	case 49: /* READ_MULTISHOT */
+	case 60: /* READV_FIXED */
 		return WHENCE_READ;
 	case 2:	 /* WRITEV */
 	case 5:	 /* WRITE_FIXED */
 	case 17: /* FALLOCATE */
 	case 23: /* WRITE */
+	case 61: /* WRITEV_FIXED */
 		return WHENCE_WRITE;
 	case 55: /* FTRUNCATE */
 		return WHENCE_TRUNCATE;
@@ -28,6 +30,18 @@ static __always_inline __u16 uring_kind(__u8 opcode)
 		return WHENCE_CLOSE_WRITE;
 	}
 	return 0;
+}
+
+/* An open into the ring's own table gives a place there, not a descriptor. */
+static __noinline int uring_opened(struct task_struct *task, struct io_kiocb *request, __s32 fd)
+{
+	struct io_open *open;
+
+	/* a type of one .c file: a kernel's BTF may lack it */
+	if (!bpf_core_type_exists(struct io_open))
+		return open_done(task, fd, 0, SCRATCH_URING);
+	open = typed(struct io_open, request);
+	return open->file_slot ? 0 : open_done(task, fd, open->how.flags, SCRATCH_URING);
 }
 
 SEC("tp_btf/io_uring_complete")
@@ -51,16 +65,8 @@ int on_uring(__u64 *arguments)
 	if (!touch.kind || !task || !in_scope(task))
 		return 0;
 	touch.task = typed(struct task_struct, task);
-	if (touch.kind == WHENCE_OPEN_WRITE) {
-		touch.fd = result;
-		touch.file = file_at(touch.task, result);
-		if (!touch.file)
-			return 0;
-		/* the call's flags are gone: an empty file is as good as cut */
-		if (touch.file->f_inode->i_size == 0)
-			touch.flags |= WHENCE_F_TRUNCATED;
-		return opened(&touch);
-	}
+	if (touch.kind == WHENCE_OPEN_WRITE)
+		return uring_opened(touch.task, request, result);
 	if (touch.kind == WHENCE_CLOSE_WRITE || !request->file)
 		return 0;
 	touch.file = typed(struct file, request->file);

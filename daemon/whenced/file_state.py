@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from whenced.hash_messages import ANY
 from whenced.rows import FileVersion
 
 if TYPE_CHECKING:
     from whenced.event import FileKey
+    from whenced.hash_messages import HashReply
     from whenced.rows import ProcessKey
 
 # A version on the wire, from the top: second of the boot in which capture began (26 bits, two
@@ -43,6 +45,10 @@ class PendingRead:
     flags: int
     mount_ns: int
     counts: Counts = field(default_factory=Counts)
+
+    def saw_final(self, sealed: int, reply: HashReply) -> bool:
+        """Whether the read saw the bytes that a reply for version ``sealed`` is about."""
+        return self.number == sealed and is_of_size(reply, self.size_bytes)
 
 
 @dataclass(slots=True)
@@ -107,3 +113,8 @@ class FileState:
     def _version(self, epoch: int, remark: int) -> FileVersion:
         number = self.start_s << _START_SHIFT | (epoch & _EPOCH_MASK) << _EPOCH_SHIFT | remark
         return FileVersion(self.key.device, self.key.inode, self.key.generation, number)
+
+
+def is_of_size(reply: HashReply, size_bytes: int) -> bool:
+    """Whether a digest can be of the bytes that a touch saw: the last defence where no hook was."""
+    return reply.state != "verified" or size_bytes in (ANY, reply.size_bytes)

@@ -30,6 +30,7 @@ _DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d
 # Code requests have tickets of their own space, above those of hash jobs.
 _CODE_TICKETS: Final = 1 << 48
 _CODE_FRESH_NS: Final = 1_000_000_000
+_NO_CODE_LIMIT: Final = 10_000
 # Where one of two exchanged names waits meanwhile: no file can be called that.
 _ASIDE: Final = b"/\0"
 
@@ -43,7 +44,7 @@ class Observer:
         self._resolver = resolver
         self._rows: list[Row] = []
         self._descriptors: dict[int, dict[int, FileKey]] = {}
-        self._code_asked: dict[int, ProcessKey] = {}
+        self._code_asked: dict[int, tuple[ProcessKey, bytes]] = {}
         self._no_code: dict[bytes, int] = {}
         self._next_code_ticket = _CODE_TICKETS
         self.code_requests: list[CodeRequest] = []
@@ -77,21 +78,24 @@ class Observer:
     def _on_touch(self, event: Event, texts: Texts | None) -> None:
         process = self._processes.key_of(event)
         path = self._path(event, texts)
-        if not event.flags & Flag.NAMELESS:
+        if not event.flags & Flag.NAMELESS and not self._root_tgid(event):
             self._resolver.note(path)
         if event.kind == Kind.OPEN_WRITE:
             self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
         self._versions.on_touch(event, process, path)
 
     def _path(self, event: Event, texts: Texts | None) -> bytes:
-        """The path, or a name by identity when the text ring had no room for it."""
+        """The path; when the text ring had no room for it the last one, or a name by identity."""
         path = None if texts is None else texts.path()
         if path is not None:
             return path
+        known = self._versions.of_key(event.file)
+        if known is not None:
+            return known.path
         return b"/(path lost)/device %d inode %d" % (event.device, event.inode)
 
     def _on_exec(self, event: Event, texts: Texts) -> None:
-        path = texts.path() or b""
+        path = self._path(event, texts)
         exe_file = self._versions.state_of(event, path).version(event.version)
         process = self._processes.on_exec(event, texts, exe_file)
         self._versions.on_touch(event._replace(kind=Kind.EXECUTE), process, path)
@@ -106,6 +110,9 @@ class Observer:
     def _on_exit(self, event: Event) -> None:
         process = self._processes.on_exit(event)
         self._descriptors.pop(event.tgid, None)
+        namespaces = self._versions.jobs.namespace_tgids
+        for mount_ns in [ns for ns, tgid in namespaces.items() if tgid == event.tgid]:
+            del namespaces[mount_ns]
         if process is not None:
             self.ended += 1
             self._versions.on_exit(event.tgid, event.at_ns)
@@ -133,7 +140,7 @@ class Observer:
         elif event.kind == Kind.FILE_SEEN:
             process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
             if process is not None:
-                self._versions.on_seen(event, process, path)
+                self._versions.on_seen(event, process, self._path(event, texts))
 
     def _note_namespace(self, event: Event) -> None:
         self._versions.jobs.namespace_tgids.setdefault(event.mount_ns, event.tgid)
@@ -199,7 +206,8 @@ class Observer:
         if nameless is not None:
             key = self._descriptors.get(event.tgid, {}).get(int(nameless[1]))
             state = self._versions.of_key(key)
-        first_name = state is not None and b"/#" in state.path
+        # fs/dcache.c d_mark_tmpfile() calls it by its inode
+        first_name = state is not None and state.path.endswith(b"/#%d" % state.key.inode)
         if state is not None:
             old = state.path
             self._versions.linked(event.mount_ns, new, state)
@@ -268,7 +276,7 @@ class Observer:
             return
         ticket = self._next_code_ticket
         self._next_code_ticket += 1
-        self._code_asked[ticket] = process
+        self._code_asked[ticket] = process, b"" if script else cwd
         self.code_requests.append(CodeRequest(ticket, cwd, script, event.tgid))
 
     def on_reply(self, reply: HashReply | CodeReply, now_ns: int) -> None:
@@ -276,8 +284,11 @@ class Observer:
         if isinstance(reply, HashReply):
             self._versions.on_reply(reply, now_ns)
             return
-        process = self._code_asked.pop(reply.ticket, None)
-        if process is None or not reply.repository:
+        process, cwd = self._code_asked.pop(reply.ticket, (None, b""))
+        if process is None:
+            return
+        if not reply.repository:
+            self._note_no_code(cwd, now_ns)
             return
         self._rows.append(
             CodeRow(
@@ -291,6 +302,11 @@ class Observer:
                 now_ns,
             )
         )
+
+    def _note_no_code(self, cwd: bytes, now_ns: int) -> None:
+        if len(self._no_code) > _NO_CODE_LIMIT:
+            self._no_code.clear()
+        self._no_code[cwd] = now_ns
 
     @property
     def waiting(self) -> int:

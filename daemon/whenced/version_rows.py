@@ -27,11 +27,12 @@ _STATES: Final = {
 class Bound:
     """Versions that a process's counts for one file belong to."""
 
-    path: str
     mount_ns: int
     read: FileVersion | None = None
+    read_path: str = ""  # one file may be read by one name and written by another
     pending: PendingRead | None = None
     write: FileVersion | None = None
+    write_path: str = ""
     write_op: int = wire.ACCESS_OP_WRITE
 
 
@@ -72,8 +73,7 @@ class VersionRows:
         files = self._bound.setdefault(process, {})
         bound = files.get(state.key)
         if bound is None:
-            bound = files[state.key] = Bound("", event.mount_ns)
-        bound.path = text_of(state.path)  # the file may have another name since
+            bound = files[state.key] = Bound(event.mount_ns)
         return bound
 
     def access(
@@ -81,14 +81,16 @@ class VersionRows:
         version: FileVersion, flags: int, *, ops: int,
     ) -> None:  # fmt: skip
         """A touch, with the version that it saw; its calls are counted by the aggregate."""
-        bound = self.bind(process, state, event)
+        bound, path = self.bind(process, state, event), text_of(state.path)
         if op == wire.ACCESS_OP_READ:
-            bound.read, bound.pending = version, None
-        elif op == wire.ACCESS_OP_TRUNCATE and bound.write is None:
-            bound.write_op = op
+            bound.read, bound.read_path, bound.pending = version, path, None
+        elif op in (wire.ACCESS_OP_WRITE, wire.ACCESS_OP_TRUNCATE):
+            bound.write_path = path
+            if op == wire.ACCESS_OP_TRUNCATE and bound.write is None:
+                bound.write_op = op
         self._add(
             AccessRow(
-                process, version, bound.path, op, ops, 0, event.at_ns, event.at_ns,
+                process, version, path, op, ops, 0, event.at_ns, event.at_ns,
                 flags | flags_of(event), event.mount_ns,
             )
         )  # fmt: skip
@@ -103,18 +105,21 @@ class VersionRows:
             bound.pending.counts.bytes += read.bytes
             bound.pending.counts.last_ns = max(bound.pending.counts.last_ns, read.last_ns)
         elif read.ops and bound.read is not None:
-            self._count(process, bound, bound.read, wire.ACCESS_OP_READ, read)
+            names = bound.read, bound.read_path
+            self._count(process, bound.mount_ns, *names, wire.ACCESS_OP_READ, read)
         if written.ops and bound.write is not None:
-            self._count(process, bound, bound.write, bound.write_op, written)
+            names = bound.write, bound.write_path
+            self._count(process, bound.mount_ns, *names, bound.write_op, written)
 
     def _count(
-        self, process: ProcessKey, bound: Bound, version: FileVersion, op: int, counts: Counts
-    ) -> None:
+        self, process: ProcessKey, mount_ns: int, version: FileVersion, path: str,
+        op: int, counts: Counts,
+    ) -> None:  # fmt: skip
         # when it began is what the touch said; the table's row may be older than this use
         self._add(
             AccessRow(
-                process, version, bound.path, op, counts.ops, counts.bytes,
-                counts.last_ns, counts.last_ns, 0, bound.mount_ns,
+                process, version, path, op, counts.ops, counts.bytes,
+                counts.last_ns, counts.last_ns, 0, mount_ns,
             )
         )  # fmt: skip
 
@@ -133,7 +138,7 @@ class VersionRows:
         )  # fmt: skip
         bound = self._bound.get(read.process, {}).get(state.key)
         if bound is not None and bound.pending is read:
-            bound.pending, bound.read = None, version
+            bound.pending, bound.read, bound.read_path = None, version, read.path
 
     def settle_torn(self, state: FileState, reads: tuple[PendingRead, ...]) -> None:
         """Reads that saw half of an epoch, and nobody will know which half."""

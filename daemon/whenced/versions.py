@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from whence_proto.v1 import ingest_pb2 as wire
-from whenced.file_state import Counts, FileState, PendingRead
+from whenced.file_state import Counts, FileState, PendingRead, is_of_size
 from whenced.hash_jobs import RETRY_NS, HashJobs, is_worth_retrying
 from whenced.hash_messages import ANY
 from whenced.record import Flag, Kind
@@ -272,7 +272,7 @@ class Versions:
         if is_worth_retrying(reply, state.tries) and reply.version <= 0 and not state.epoch:
             self.jobs.retry(state, now_ns)
             return
-        if not _is_of_size(reply, state.size_bytes) and not state.epoch:
+        if not is_of_size(reply, state.size_bytes) and not state.epoch:
             self._changed_unseen(state)
             self.jobs.schedule(state, now_ns)
             return
@@ -307,16 +307,14 @@ class Versions:
 
     def _resolve(self, state: FileState, sealed: int, reply: HashReply) -> None:
         """Reads that waited: of the final bytes, or of earlier ones, which nobody has."""
-        final, older = [], []
-        for read in state.pending:
-            if read.number <= sealed:
-                (final if _saw_final(read, sealed, reply) else older).append(read)
-        for read in final:
+        done = [read for read in state.pending if read.number <= sealed]
+        older = tuple(read for read in done if not read.saw_final(sealed, reply))
+        for read in [read for read in done if read not in older]:
             state.promised = sealed if sealed >> 32 == state.epoch else state.promised
             self.out.settle(state, read, state.version(sealed))
         state.pending = tuple(read for read in state.pending if read.number > sealed)
         # The numbers of half-written versions are cut short: two may be the same.
-        half = [*older, *(read for read in state.loose if not _saw_final(read, sealed, reply))]
+        half = [*older, *(read for read in state.loose if not read.saw_final(sealed, reply))]
         torn = {state.torn_version(read.number) for read in half}
         for version in {state.torn_version(read.number) for read in state.loose}:
             if version in torn or state.unseen:
@@ -324,7 +322,7 @@ class Versions:
             else:
                 self.out.digest(state, version, reply)
         state.loose = ()
-        self.out.settle_torn(state, tuple(older))
+        self.out.settle_torn(state, older)
 
     def _want(self, state: FileState) -> None:
         """A digest of content that nobody is writing, once."""
@@ -393,12 +391,3 @@ class Versions:
         self._forget_name(state)
         if state.unseen:
             self._unseen[key] = state.unseen
-
-
-def _saw_final(read: PendingRead, sealed: int, reply: HashReply) -> bool:
-    return read.number == sealed and _is_of_size(reply, read.size_bytes)
-
-
-def _is_of_size(reply: HashReply, size_bytes: int) -> bool:
-    """Whether a digest can be of bytes that a touch saw: the last defence where no hook was."""
-    return reply.state != "verified" or size_bytes in (ANY, reply.size_bytes)

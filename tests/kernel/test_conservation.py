@@ -1,0 +1,118 @@
+"""What the kernel side tried to say against what arrived: equal, or the difference is known."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.kernel.witness import Witness, watching
+from tests.kernel.workload import Workloads
+from tests.scope import Scope
+
+from whenced.losses import Ledger
+from whenced.rows import AccessRow
+
+pytestmark = pytest.mark.kernel
+_SWAP_S = 0.02
+_RECORD_CLASSES = ("life", "touch", "name")
+
+
+def no_drain() -> None:
+    """A reader that stands still."""
+
+
+def sequence_gaps(witness: Witness) -> int:
+    """Numbers that are missing in the records of each CPU, from the first on."""
+    rows = np.concatenate(witness.records)
+    gaps = 0
+    for cpu in np.unique(rows["cpu"]):
+        numbers = rows["sequence"][rows["cpu"] == cpu]
+
+        assert (np.diff(numbers.astype(np.int64)) > 0).all()
+        gaps += int(numbers[-1]) - len(numbers)
+    return gaps
+
+
+def conserved(witness: Witness) -> dict[str, tuple[int, int, int]]:
+    """Return the counts of a kernel side that lost nothing of what the witness received."""
+    received = witness.received
+    return {name: (received[name], received[name], 0) for name in witness.kernel.counts()}
+
+
+def test_everything_that_was_tried_arrived(group: Scope, workloads: Workloads, place: Path) -> None:
+    """For each class attempted == stored == received, and no number is missing."""
+    (place / "data").write_bytes(bytes(100))
+    with watching(group) as witness:
+        for command in (
+            workloads.command("floods", "files", "3000"),
+            workloads.command("names", "folder"),
+            workloads.command("waits", "family"),
+        ):
+            process = group.start(command, place)
+            if command[-1] == "family":
+                assert process.stdout is not None
+                process.stdout.readline()
+                process.send_signal(10)
+            witness.follow(process, place)
+
+        assert witness.kernel.counts() == conserved(witness)
+        assert min(witness.received[name] for name in witness.kernel.counts()) > 0
+        assert sequence_gaps(witness) == 0
+
+
+def test_a_full_ring_says_how_much_it_lost(group: Scope, workloads: Workloads, place: Path) -> None:
+    """A stopped reader: the missing numbers are exactly the records counted as lost."""
+    flood = ["taskset", "-c", "0", *workloads.command("floods", "files", "2000")]
+    with watching(group, ring_bytes=1 << 16) as witness:
+        ledger = Ledger(0)
+        witness.follow(group.start(flood, place), place, step=no_drain)
+        witness.follow(group.start(["taskset", "-c", "0", "true"], place), place)
+        counts = witness.kernel.counts()
+        lost = sum(counts[name][2] for name in _RECORD_CLASSES)
+        received = sum(witness.received[name] for name in _RECORD_CLASSES)
+        told = {row.record_class: row.lost for row in ledger.rows(counts, 0) if row.lost}
+
+        assert lost > 1000
+        assert sum(counts[name][0] for name in _RECORD_CLASSES) == received + lost
+        assert sequence_gaps(witness) == lost
+        assert told == {name: counts[name][2] for name in counts if counts[name][2]}
+
+
+def test_a_full_text_ring_keeps_identities(group: Scope, workloads: Workloads, place: Path) -> None:
+    """Names are lost and counted; each file is still there."""
+    with watching(group, text_bytes=1 << 16) as witness:
+        command = workloads.command("floods", "files", "2000")
+        seen = witness.follow(group.start(command, place), place, step=no_drain)
+        attempted, stored, lost = witness.kernel.counts()["text"]
+        inodes = {row.file.inode for row in seen.of(AccessRow)}
+
+        assert lost > 1000
+        assert (attempted, stored) == (witness.received["text"] + lost, witness.received["text"])
+        assert {path.stat().st_ino for path in place.iterdir()} <= inodes
+
+
+def test_counts_stay_exact_while_the_table_is_swapped(
+    witness: Witness, workloads: Workloads, place: Path
+) -> None:
+    """2,000,000 reads by two threads, the table retired every 20 ms: none is lost or doubled."""
+    (place / "data").write_bytes(b"content")
+    witness.forget()
+    command = workloads.command("floods", "shared_reads", "1000000")
+
+    def swap_often() -> None:
+        witness.drain()
+        witness.swap()
+        time.sleep(_SWAP_S)
+
+    seen = witness.follow(witness.scope.start(command, place), place, step=swap_often)
+    inode = (place / "data").stat().st_ino
+    counted = sum(
+        int(uses["read_ops"][keys["file_inode"] == inode].sum()) for keys, uses in witness.uses
+    )
+
+    assert counted == 2_000_000
+    assert seen.edges() == ["read data"]
+    assert (seen.use("read", "data").ops, seen.use("read", "data").bytes) == (2_000_000, 2_000_000)
+    assert witness.kernel.counts()["aggregate"] == conserved(witness)["aggregate"]

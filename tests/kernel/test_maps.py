@@ -1,0 +1,42 @@
+"""Mappings: content moves without a call, so the mapping itself is the edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.kernel.seen import Run
+
+from whence_proto.v1 import ingest_pb2 as wire
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(autouse=True)
+def data(place: Path) -> None:
+    """Every workload of this module maps "data", a page."""
+    (place / "data").write_bytes(bytes(4096))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "edges"),
+    [
+        ("private_read", ["map data"]),
+        ("shared_read", ["map data"]),
+        ("private_write", ["map data"]),
+        ("shared_write", ["map data", "write data"]),
+        ("executable", ["execute data"]),
+        ("anonymous", []),
+    ],
+)
+def test_each_kind_of_mapping(run: Run, behaviour: str, edges: list[str]) -> None:
+    """Private copies never reach the file; an anonymous mapping ignores its descriptor."""
+    assert run("maps", behaviour).edges() == edges
+
+
+def test_a_shared_writable_mapping_may_have_written(run: Run) -> None:
+    """Whether a page was touched is not seen: the edge carries the remark."""
+    seen = run("maps", "shared_write")
+
+    assert seen.use("write", "data").flags == wire.ACCESS_FLAG_MAY_WRITE
+    assert seen.use("map", "data").flags == wire.ACCESS_FLAG_NONE

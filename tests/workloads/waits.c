@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Programs that say "ready" and go on at a signal: something happens between. */
+#include "workload.h"
+
+static char buffer[16];
+
+static void open_before(void)
+{
+	int data = open_file("data", O_RDONLY), out = open_file("out", O_WRONLY);
+
+	open_file("idle", O_WRONLY);
+	await_signal();
+	must(pread(data, buffer, 10, 0));
+	must(write(out, "late", 4));
+}
+
+/* It and its child read. */
+static void family(void)
+{
+	pid_t child;
+
+	await_signal();
+	child = must(fork());
+	must(read(open_file("data", O_RDONLY), buffer, 10));
+	must(write(open_file(child ? "parent" : "child", O_WRONLY | O_CREAT), "x", 1));
+	must(rename(child ? "parent" : "child", child ? "parent.new" : "child.new"));
+	if (child)
+		reap(child);
+}
+
+BEHAVIOURS({ "open_before", open_before }, { "family", family })
