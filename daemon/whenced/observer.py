@@ -277,7 +277,7 @@ class Observer:
         ticket = self._next_code_ticket
         self._next_code_ticket += 1
         self._code_asked[ticket] = process, b"" if script else cwd
-        self.code_requests.append(CodeRequest(ticket, cwd, script, event.tgid))
+        self.code_requests.append(CodeRequest(ticket, cwd, script, self._root_tgid(event)))
 
     def on_reply(self, reply: HashReply | CodeReply, now_ns: int) -> None:
         """Take an answer of the hasher."""
