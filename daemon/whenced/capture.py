@@ -155,7 +155,8 @@ class CaptureLoop:
         if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
             parts.policy.mark_urgent(now_ns)
             self._sealed = parts.versions.sealed_outputs
-            if now_ns - self._swapped_ns < _SWAP_URGENT_NS:
+            swapped = now_ns - self._swapped_ns < _SWAP_URGENT_NS
+            if swapped or not parts.kernel.rows_since_swap():
                 self._ended = parts.observer.ended
 
     def _flush(self, now_ns: int) -> None:

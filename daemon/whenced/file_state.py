@@ -66,6 +66,7 @@ class FileState:
     mtime_ns: int = -1
     number: int = 0
     sealed: int | None = None  # number that the newest digest (or its refusal) belongs to
+    failed: bool = False  # the newest answer was no digest
     dirty_since_ns: int | None = None
     held: bool = False
     promised: int | None = None  # number that the epoch's version stands for, once told

@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
@@ -102,6 +102,7 @@ def digest_file(fd: int, request: HashRequest, reading: Reading) -> HashReply:
             reply = _attempt(fd, request, reading)
             if reply is not None:
                 return reply
+            request = replace(request, mtime_ns=ANY)  # it moved while we looked on: a touch
     except OSError as error:
         return refused(request, f"cannot be read: {error.strerror}")
     return refused(request, "changed while it was being read", "torn")
@@ -189,8 +190,8 @@ def _too_large(st: os.stat_result, limit_bytes: int) -> str:
 
 
 def _moved_unseen(request: HashRequest, seen: Observation) -> bool:
-    """Where the kernel gives no version, size and mtime of the touch have to do."""
-    if request.version == ANY or seen.probe.version != ANY:
+    """A change that no hook saw (another host, a capture that left it out) moves size or mtime."""
+    if request.version == ANY:
         return False
     sizeagrees = agree(request.size_bytes, seen.stat.st_size)
     return not (sizeagrees and agree(request.mtime_ns, seen.stat.st_mtime_ns))

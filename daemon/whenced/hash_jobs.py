@@ -97,6 +97,7 @@ class HashJobs:
             state.fd if tgid == state.tgid else ANY,
             *(state.key.device, state.key.inode, state.key.generation),
             wanted,
+            *((state.size_bytes, state.mtime_ns) if wanted == 0 else (ANY, ANY)),
             magic=state.magic,
             written=state.number > 0 or bool(state.unseen),
             hold_only=hold_only,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,16 +58,16 @@ def probe(root: Path = Path("/"), library: str = "libbpf.so.1") -> HostFacts:
     try:
         libbpf = Libbpf(library)
         if has_btf:
-            arguments = {name: libbpf.tracepoint_arguments(name) for name in TRACEPOINTS}
-            functions = frozenset(
-                name for name in KERNEL_FUNCTIONS if libbpf.has_kernel_function(name)
-            )
+            with libbpf.kernel_types() as types:
+                arguments = {name: types.tracepoint_arguments(name) for name in TRACEPOINTS}
+                functions = frozenset(filter(types.has_function, KERNEL_FUNCTIONS))
     except BpfError as failure:
         error = str(failure)
     object_file = Path(__file__).parent / "_bpf" / "capture.bpf.o"
+    uname = os.uname()
     return HostFacts(
-        kernel=platform.release(),
-        machine=platform.machine(),
+        kernel=uname.release,
+        machine=uname.machine,
         uid=os.geteuid(),
         has_btf=has_btf,
         libbpf_error=error,

@@ -9,8 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _Print = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARNING_BYTES: Final = 4096
@@ -146,28 +150,42 @@ class Libbpf:
         """Set ``key`` to ``value``; raises BpfError."""
         self.call("bpf_map_update_elem", fd, ctypes.c_char_p(key), ctypes.c_char_p(value), 0)
 
-    def has_kernel_function(self, name: str) -> bool:
-        """Whether the running kernel's BTF knows a function of that name."""
-        return self._kernel_type(name, _BTF_KIND_FUNC) is not None
+    @contextmanager
+    def kernel_types(self) -> Iterator[KernelTypes]:
+        """Parse the running kernel's BTF for the length of the context; raises BpfError.
 
-    def tracepoint_arguments(self, name: str) -> int | None:
-        """Number of arguments of a tracepoint, None when the kernel lacks it."""
-        return self._kernel_type(f"btf_trace_{name}", _BTF_KIND_TYPEDEF)
-
-    def _kernel_type(self, name: str, kind: int) -> int | None:
+        Takes about 10 ms and as many megabytes, hence once for all questions.
+        """
         btf = self.pointer("the kernel has no BTF", "btf__load_vmlinux_btf")
         try:
-            type_id = int(self._library.btf__find_by_name_kind(btf, name.encode(), kind))
-            if type_id < 0:
-                return None
-            return self._argument_count(btf, type_id) if kind == _BTF_KIND_TYPEDEF else 0
+            yield KernelTypes(self._library, btf)
         finally:
             self._library.btf__free(btf)
 
-    def _argument_count(self, btf: int, type_id: int) -> int:
-        """Follow typedef -> pointer -> prototype; its first argument is private data."""
-        for _ in range(2):
-            address = self._library.btf__type_by_id(btf, type_id)
-            type_id = _BtfType.from_address(address).type
-        prototype = _BtfType.from_address(self._library.btf__type_by_id(btf, type_id))
-        return int(prototype.info & 0xFFFF) - 1
+
+class KernelTypes:
+    """What the running kernel's BTF names, while Libbpf.kernel_types() holds it."""
+
+    def __init__(self, library: ctypes.CDLL, btf: int) -> None:
+        self._library, self._btf = library, btf
+
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel knows a function of that name."""
+        return self._find(name, _BTF_KIND_FUNC) is not None
+
+    def tracepoint_arguments(self, name: str) -> int | None:
+        """Number of arguments of a tracepoint, None when the kernel lacks it."""
+        type_id = self._find(f"btf_trace_{name}", _BTF_KIND_TYPEDEF)
+        if type_id is None:
+            return None
+        for _ in range(2):  # typedef -> pointer -> prototype
+            type_id = self._type(type_id).type
+        # the first argument of the prototype is private data
+        return int(self._type(type_id).info & 0xFFFF) - 1
+
+    def _find(self, name: str, kind: int) -> int | None:
+        type_id = int(self._library.btf__find_by_name_kind(self._btf, name.encode(), kind))
+        return None if type_id < 0 else type_id
+
+    def _type(self, type_id: int) -> _BtfType:
+        return _BtfType.from_address(self._library.btf__type_by_id(self._btf, type_id))

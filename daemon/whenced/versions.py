@@ -75,21 +75,21 @@ class Versions:
             return
         if event.version >> 32 == state.epoch:
             state.number = max(state.number, event.version)
-        if state.dirty_since_ns is not None or (state.epoch and state.sealed != state.number):
-            state.tries = 0
-            self.jobs.schedule(state, event.at_ns + _RENAME_NS)
+        self._look_again(state, event.at_ns + _RENAME_NS)
 
     def on_exit(self, tgid: int, now_ns: int) -> None:
         """A process ended: what it had open for writing is closed in a moment."""
         for key in self._by_writer.pop(tgid, ()):
-            state = self._states.get(key)
-            if state is None:
-                continue
-            if state.epoch and state.sealed is not None and state.sealed != state.promised:
-                state.sealed = None  # it could not be read while it was open: try again
-            if state.dirty_since_ns is not None or (state.epoch and state.sealed is None):
-                state.tries = 0
-                self.jobs.schedule(state, now_ns + _MS)
+            if (state := self._states.get(key)) is not None:
+                self._look_again(state, now_ns + _MS)
+
+    def _look_again(self, state: FileState, at_ns: int) -> None:
+        """A writer let go: what could not be read before may be readable now."""
+        if state.failed:
+            state.sealed, state.failed = None, False
+        if state.dirty_since_ns is not None or (state.epoch and state.sealed != state.number):
+            state.tries = 0
+            self.jobs.schedule(state, at_ns)
 
     def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> None:
         """A descriptor from before the start. One that can write has not written yet."""
@@ -164,7 +164,7 @@ class Versions:
             if state.ticket is None:
                 self._give_up_lost(state)
         state.number, state.dirty_since_ns, state.held = number, None, False
-        state.promised = None
+        state.promised, state.failed = None, False
 
     def _give_up_lost(self, state: FileState, sealed: int | None = None) -> None:
         for number in state.lost_epochs:
@@ -295,6 +295,7 @@ class Versions:
             if verified and state.promised not in (None, number):
                 state.unseen += 1  # written after it was told: no longer that version
             state.promised = number if verified else state.promised
+            state.failed = not verified
             state.dirty_since_ns = None
             state.held = False
             # the touches are older than the last write and what set its time

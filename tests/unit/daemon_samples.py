@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from whence_proto.v1 import ingest_pb2 as wire
@@ -11,7 +13,11 @@ from whenced.event import Event, FileKey
 from whenced.file_state import FileState
 from whenced.hash_jobs import HashJobs
 from whenced.hash_messages import HashReply, HashRequest, HashState
+from whenced.hash_open import fstat_probe
+from whenced.observer import Observer
+from whenced.processes import Processes
 from whenced.record import Kind, Part
+from whenced.resolve import Resolver
 from whenced.rows import AccessRow, DigestRow, FileVersion, ProcessKey
 from whenced.text import TextStore
 from whenced.versions import Versions
@@ -30,6 +36,7 @@ SHELL = ProcessKey(100, 1_000, 0)
 READER = ProcessKey(101, 2_000, 0)
 WRITER = ProcessKey(102, 3_000, 0)
 EPOCH = 1 << 32  # the upper half of a version counts epochs
+ONE = EPOCH + 1  # the first write of the first epoch
 
 
 def event(kind: int = Kind.READ, **fields: Any) -> Event:
@@ -53,12 +60,12 @@ def event(kind: int = Kind.READ, **fields: Any) -> Event:
     return Event(**(values | fields))
 
 
-def of(process: ProcessKey) -> dict[str, int]:
+def of(process: ProcessKey) -> dict[str, Any]:
     """Return the fields of a record that name its process."""
     return {"tgid": process.tgid, "start_ns": process.start_ns}
 
 
-def on(file: FileKey) -> dict[str, int]:
+def on(file: FileKey) -> dict[str, Any]:
     """Return the fields of a record that name its file."""
     return {"device": file.device, "inode": file.inode, "generation": file.generation}
 
@@ -72,7 +79,9 @@ def store_of(texts: dict[int, dict[Part, bytes]]) -> TextStore:
     """Return a store that holds texts by id and part; paths are given as paths."""
     store = TextStore()
     store.add(
-        (text_id, part, 0, 0, raw) for text_id, parts in texts.items() for part, raw in parts.items()
+        (text_id, part, 0, 0, raw)
+        for text_id, parts in texts.items()
+        for part, raw in parts.items()
     )
     return store
 
@@ -103,6 +112,7 @@ class Files:
     states_limit: int = 1_000
     accesses: list[AccessRow] = field(default_factory=list)
     digests: list[DigestRow] = field(default_factory=list)
+    holds: list[HashRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Build the part under test."""
@@ -129,11 +139,12 @@ class Files:
         self.versions.on_close(event(Kind.CLOSE_WRITE, version=version, **fields))
 
     def requests(self, now_ns: int = NOW_NS) -> list[HashRequest]:
-        """Let time come to ``now_ns`` and take the requests that are due."""
+        """Let time come to ``now_ns`` and take the requests for a digest that are due."""
         self.versions.tick(now_ns)
         jobs = self.versions.jobs
         taken, jobs.requests = jobs.requests, []
-        return taken
+        self.holds += [request for request in taken if request.hold_only]
+        return [request for request in taken if not request.hold_only]
 
     def request(self, now_ns: int = NOW_NS) -> HashRequest:
         """Take the one request that must be there."""
@@ -181,6 +192,77 @@ class Files:
         return found
 
 
+def version(epoch: int, remark: int = 0, file: FileKey = FILE) -> FileVersion:
+    """Return a version on the wire: start (from bit 38), epoch (from bit 16), remark."""
+    return FileVersion(*file, START_S << 38 | epoch << 16 | remark)
+
+
+def written(content: bytes = b"model", number: int = ONE) -> Files:
+    """Return files of which one was written in one epoch and hashed at ``number``."""
+    files = Files()
+    files.write(ONE)
+    files.close(number)
+    files.reply(files.request(NOW_NS + SECOND_NS), content=content, version=number)
+    return files
+
+
 def rows_of(kind: type[T], rows: Iterable[object]) -> list[T]:
     """Return the rows of one kind."""
     return [row for row in rows if isinstance(row, kind)]
+
+
+@dataclass
+class Daemon:
+    """An observer on a host without files, or with those below ``root``."""
+
+    root: Path = Path("/no such root")
+    texts: TextStore = field(default_factory=TextStore)
+    next_text: int = 1
+
+    def __post_init__(self) -> None:
+        """Build the part under test."""
+        self.versions = Versions(START_S, HashJobs(OUR_MOUNTS))
+        resolver = Resolver(
+            fstat_probe, root_of=lambda _: os.fsencode(self.root), mounts_of=lambda _: b""
+        )
+        self.observer = Observer(Processes(FixedNames()), self.versions, resolver)
+
+    def see(self, kind: int, parts: dict[Part, bytes] | None = None, **fields: Any) -> None:
+        """Send a record and its texts."""
+        if parts is not None:
+            fields["text"] = self.next_text
+            self.texts.add((self.next_text, part, 0, 0, raw) for part, raw in parts.items())
+            self.next_text += 1
+        self.observer.handle([event(kind, **fields)], self.texts)
+
+    def touch(self, kind: int, path: bytes, version: int = 0, **fields: Any) -> None:
+        """Send a touch of a path."""
+        self.see(kind, {Part.PATH: walked(path)}, version=version, **fields)
+
+    def name(self, kind: int, old: bytes, new: bytes | None = None, **fields: Any) -> None:
+        """Send a rename, link, deletion or truncation, of names in the working directory."""
+        root = walked(b"/")
+        base = walked(b"/out")
+        parts = {Part.USER_OLD: old + b"\0", Part.BASE_OLD: root if old[:1] == b"/" else base}
+        if new is not None:
+            parts |= {Part.USER_NEW: new + b"\0", Part.BASE_NEW: base}
+        self.see(kind, parts, **fields)
+
+    def run(self, path: bytes, *arguments: bytes, **fields: Any) -> None:
+        """Send an exec."""
+        raw = b"".join(argument + b"\0" for argument in arguments)
+        cwd = fields.pop("cwd", b"/home/alice")
+        parts = {Part.PATH: walked(path), Part.ARGS: raw, Part.CWD: walked(cwd)}
+        self.see(Kind.EXEC, parts, **fields)
+
+    def rows(self, kind: type[T]) -> list[T]:
+        """Take all rows and return those of one kind."""
+        return rows_of(kind, self.observer.take_rows())
+
+    def hashed(self, content: bytes, number: int, now_ns: int = NOW_NS + SECOND_NS) -> None:
+        """Answer the one request that is due with a digest."""
+        self.versions.tick(now_ns)
+        (request,) = self.versions.jobs.requests
+        self.versions.jobs.requests.clear()
+        reply = HashReply(request.ticket, "verified", content, size_bytes=10, version=number)
+        self.observer.on_reply(reply, now_ns)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.daemon_samples import store_of, walked
 
 from whenced.record import Part
-from whenced.text import TextStore, Texts, arguments_of, joined, path_of
+from whenced.text import Texts, TextStore, arguments_of, joined, path_of
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda b: not set(b) & set(b"\0/"))
 

@@ -1,4 +1,4 @@
-"""One file, written, cut, read and hashed in any order: no read is ever told a content it did not see.
+"""One file, written, cut, read and hashed in any order: no read is told what it did not see.
 
 The reference is a kernel that counts versions as bpf/files.bpf.c does, and a list of contents.
 """
@@ -27,7 +27,7 @@ from tests.unit.daemon_samples import (
 )
 
 from whence_proto.v1 import ingest_pb2 as wire
-from whenced.hash_messages import ANY, HashReply, HashRequest
+from whenced.hash_messages import ANY, HashReply, HashRequest, HashState
 from whenced.record import Flag, Kind
 from whenced.rows import FileVersion, ProcessKey
 
@@ -125,7 +125,7 @@ class World:
     def wait(self, draw: int) -> None:
         """Let time pass."""
         self.now_ns += (MS, 30 * MS, 600 * MS, 6 * SECOND_NS)[draw % 4]
-        self.asked.extend(r for r in self.files.requests(self.now_ns) if not r.hold_only)
+        self.asked.extend(self.files.requests(self.now_ns))
 
     def hash(self, _: int) -> None:
         """Answer the oldest request, as hash_file.py would."""
@@ -137,15 +137,14 @@ class World:
             found = {"state": "torn", "version": ANY}
         elif self.writers:
             found = {"state": "busy", "version": ANY}
-        digest = b"%d" % self.content if found["state"] == "verified" else b""
-        self.answers.append(
-            HashReply(request.ticket, blake3=digest, size_bytes=self.content, **found)
-        )
+        if found["state"] == "verified":
+            found |= {"blake3": b"%d" % self.content, "size_bytes": self.content}
+        self.answers.append(HashReply(request.ticket, **found))
 
     def fail(self, draw: int) -> None:
         """Answer the oldest request without a digest."""
         if self.asked:
-            state = "torn" if draw % 2 else "unhashed"
+            state: HashState = "torn" if draw % 2 else "unhashed"
             self.answers.append(HashReply(self.asked.popleft().ticket, state, reason="no"))
 
     def answer(self, _: int) -> None:
@@ -268,4 +267,19 @@ def test_the_last_writer_is_told_the_content_at_rest(story: list[tuple[str, int]
     world = played([*story, ("wait", 3), ("open", 1), ("write", 0)])
 
     last = [row.file for row in world.files.accesses if row.op in WRITES][-1]
+    assert world.files.contents()[last] == b"%d" % world.content
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps((*ACTIONS, "fail", "crowd")))
+def test_who_reads_the_content_at_rest_reads_its_writers_version(
+    story: list[tuple[str, int]],
+) -> None:
+    world = played([*story, ("wait", 3), ("open", 1), ("write", 0)])
+    world.read(0)
+    world.rest()
+    world.files.rows()
+
+    last = [row.file for row in world.files.accesses if row.op in WRITES][-1]
+    assert world_reads(world)[-1].version == last
     assert world.files.contents()[last] == b"%d" % world.content

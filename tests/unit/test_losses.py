@@ -1,0 +1,105 @@
+"""Conservation counters: what was tried, what came, what was lost, each told once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.unit.daemon_samples import NOW_NS, SECOND_NS
+
+from whenced.losses import CLASS_OF, Ledger
+from whenced.record import CLASSES, Kind
+from whenced.rows import LossRow
+
+
+def ledger_after(*kinds: Kind) -> Ledger:
+    """Return a ledger that was told of received records of these kinds."""
+    ledger = Ledger(NOW_NS)
+    ledger.received(np.bincount([int(kind) for kind in kinds], minlength=1))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("record_class", "kinds"),
+    [
+        ("life", {Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.PROCESS_SEEN}),
+        ("name", {Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH}),
+    ],
+)
+def test_classes_of_records(record_class: str, kinds: set[Kind]) -> None:
+    assert {kind for kind, found in CLASS_OF.items() if found == record_class} == kinds
+
+
+def test_every_kind_has_a_class() -> None:
+    assert set(CLASS_OF) == set(Kind)
+    assert set(CLASS_OF.values()) <= set(CLASSES)
+
+
+def test_a_loss_is_told_at_once_with_its_reason() -> None:
+    ledger = ledger_after(Kind.READ, Kind.WRITE)
+
+    rows = ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1)
+
+    assert rows == [LossRow("touch", 5, 2, 3, "the record ring was full", NOW_NS, NOW_NS + 1)]
+    assert ledger.lost_in_all == 3
+
+
+def test_a_loss_is_told_once() -> None:
+    ledger = ledger_after(Kind.READ, Kind.WRITE)
+    ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1)
+    ledger.received(np.bincount([Kind.READ]))
+
+    rows = ledger.rows({"touch": (6, 3, 3)}, NOW_NS + 6 * SECOND_NS)
+
+    assert rows == [LossRow("touch", 1, 1, 0, None, NOW_NS + 1, NOW_NS + 6 * SECOND_NS)]
+    assert ledger.lost_in_all == 3
+
+
+@pytest.mark.parametrize(("waited_s", "told"), [(1, 0), (4, 0), (5, 1)])
+def test_what_was_conserved_is_told_every_five_seconds(waited_s: int, told: int) -> None:
+    ledger = ledger_after(Kind.FORK)
+
+    assert len(ledger.rows({"life": (1, 1, 0)}, NOW_NS + waited_s * SECOND_NS)) == told
+
+
+def test_silence_is_not_told() -> None:
+    ledger = ledger_after()
+
+    assert ledger.rows(dict.fromkeys(CLASSES, (0, 0, 0)), NOW_NS + 100 * SECOND_NS) == []
+
+
+@pytest.mark.parametrize(
+    ("record_class", "reason"),
+    [
+        ("life", "the record ring was full"),
+        ("touch", "the record ring was full"),
+        ("name", "the record ring was full"),
+        ("text", "the text ring was full"),
+        ("aggregate", "the table of counts was full, so counts are a lower bound"),
+    ],
+)
+def test_reasons(record_class: str, reason: str) -> None:
+    (row,) = Ledger(NOW_NS).rows({record_class: (1, 0, 1)}, NOW_NS)
+
+    assert row.reason == reason
+
+
+def test_texts_and_aggregates_are_counted_apart() -> None:
+    ledger = Ledger(NOW_NS)
+    ledger.texts(7)
+    ledger.aggregates(3)
+
+    rows = ledger.rows({"text": (7, 7, 0), "aggregate": (4, 3, 1)}, NOW_NS + 5 * SECOND_NS)
+
+    assert {row.record_class: (row.received, row.lost) for row in rows} == {
+        "text": (7, 0),
+        "aggregate": (3, 1),
+    }
+
+
+def test_classes_are_told_each_in_its_own_time() -> None:
+    ledger = ledger_after(Kind.READ, Kind.RENAME)
+    first = ledger.rows({"touch": (2, 1, 1), "name": (1, 1, 0)}, NOW_NS + SECOND_NS)
+    second = ledger.rows({"touch": (2, 1, 1), "name": (1, 1, 0)}, NOW_NS + 5 * SECOND_NS)
+
+    assert [row.record_class for row in first] == ["touch"]
+    assert [(row.record_class, row.from_ns) for row in second] == [("name", NOW_NS)]
