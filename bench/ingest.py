@@ -29,10 +29,16 @@ ROOT = Path(__file__).resolve().parent.parent
 FIELDS_BEFORE_TIMES = 11  # of /proc/PID/stat, counted after the command name
 
 
-INPUTS = 50  # files of a data set that each process of a batch reads
-OUTPUTS = 45  # files that the batch's processes write, each one of them
-PASSED_ON = 5  # outputs of the batch before that each process reads
-INPUT_POOL = 20_000
+# What one process of a batch does, about as a daemon reports it: 30 % of its accesses are of files
+# that nobody touched before; libraries are read and mapped; outputs of the batch before are read.
+LIBRARIES = 29
+NEW_INPUTS = 18
+PASSED_ON = 5
+OUTPUTS = 9
+ROWS = 2 * LIBRARIES + NEW_INPUTS + PASSED_ON + 2 * OUTPUTS + 2  # digests, start and end too
+LIBRARIES_IN_USE = 200  # of a batch, by all of its processes
+LIBRARY_POOL = 20_000
+FIRST_INPUT, FIRST_OUTPUT = 1 << 24, 1 << 28  # inode numbers
 KNOWN_START_COLUMNS = ("process", "parent", "at_ns", "origin", "exe_text", "cwd_text")
 
 
@@ -47,8 +53,18 @@ class Shape:
 
     @property
     def processes(self) -> int:
-        """How many processes make about as many accesses as rows are asked for."""
-        return max(1, (self.rows - OUTPUTS) // (INPUTS + PASSED_ON))
+        """How many processes make about as many rows as are asked for."""
+        return max(1, round(self.rows / ROWS))
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a batch by purpose, as indexes into its file versions and its strings."""
+
+    libraries: range
+    inputs: range
+    passed_on: range
+    outputs: range
 
 
 def batch(stream: int, number: int, shape: Shape) -> wire.Batch:
@@ -64,26 +80,41 @@ def batch(stream: int, number: int, shape: Shape) -> wire.Batch:
         wall_offset_ns=1_700_000_000_000_000_000,
         base_ns=number * 1_000_000_000,
     )
-    _add_files(made, stream, number)
+    files = _add_files(made, f"/data/project{stream}", number, shape.processes)
     made.strings.extend(["/usr/bin/python3.11", "train.py", "/data"])
     _add_processes(made, number, shape.processes)
-    _add_accesses(made, shape.processes)
-    _add_digests(made, random.Random(stream * 1_000_003 + number))  # noqa: S311 -- no secrets
+    _add_accesses(made, files, shape.processes)
+    dice = random.Random(stream * 1_000_003 + number)  # noqa: S311 -- no secrets
+    _add_digests(made, files.outputs, dice)
     return made
 
 
-def _add_files(made: wire.Batch, stream: int, number: int) -> None:
-    first_output = INPUT_POOL + number * OUTPUTS
-    inodes = [
-        *((number * INPUTS + at) % INPUT_POOL for at in range(INPUTS)),
-        *range(first_output - PASSED_ON, first_output + OUTPUTS),
-    ]
-    made.strings.extend(f"/data/project{stream}/part-{at // 100:05d}/{at:08d}" for at in inodes)
+def _add_files(made: wire.Batch, project: str, number: int, processes: int) -> Files:
+    slide = number * LIBRARIES_IN_USE // 40
+    libraries = [(slide + at) % LIBRARY_POOL for at in range(LIBRARIES_IN_USE)]
+    inputs = range(FIRST_INPUT + number * NEW_INPUTS * processes, FIRST_OUTPUT)
+    first_output = FIRST_OUTPUT + number * OUTPUTS * processes
+    outputs = range(first_output - PASSED_ON * processes, first_output + OUTPUTS * processes)
+    inputs = inputs[: NEW_INPUTS * processes]
+    made.strings.extend(
+        f"/opt/env/lib/python3.11/site-packages/package{at // 100}/module_{at:05d}.py"
+        for at in libraries
+    )
+    made.strings.extend(f"{project}/part-{at // 100:05d}/{at:08d}" for at in (*inputs, *outputs))
     files = made.file_versions
-    files.inode.extend(inodes)
-    files.device.extend([8 << 20 | 1] * len(inodes))
-    files.generation.extend([1] * len(inodes))
-    files.version.extend(0 if at < INPUT_POOL else 1 << 32 for at in inodes)
+    files.inode.extend((*libraries, *inputs, *outputs))
+    files.device.extend([8 << 20 | 1] * len(files.inode))
+    files.generation.extend([1] * len(files.inode))
+    files.version.extend([0] * (len(libraries) + len(inputs)) + [1 << 32] * len(outputs))
+    at_input = 1 + len(libraries)
+    at_passed_on = at_input + len(inputs)
+    at_output = at_passed_on + PASSED_ON * processes
+    return Files(
+        range(1, at_input),
+        range(at_input, at_passed_on),
+        range(at_passed_on, at_output),
+        range(at_output, at_output + OUTPUTS * processes),
+    )
 
 
 def _add_processes(made: wire.Batch, number: int, processes: int) -> None:
@@ -113,17 +144,23 @@ def _add_processes(made: wire.Batch, number: int, processes: int) -> None:
     ends.replaced.extend([False] * processes)
 
 
-def _add_accesses(made: wire.Batch, processes: int) -> None:
-    reads = [
-        (process, file, wire.ACCESS_OP_READ)
-        for process in range(2, processes + 2)
-        for file in range(1, INPUTS + PASSED_ON + 1)
-    ]
-    writes = [
-        (2 + at % processes, INPUTS + PASSED_ON + 1 + at, wire.ACCESS_OP_WRITE)
-        for at in range(OUTPUTS)
-    ]
-    accesses, rows = made.accesses, reads + writes
+def _touched(files: Files, nth: int) -> Iterator[tuple[int, wire.AccessOp.ValueType]]:
+    """Yield what the nth process of a batch touches, and how."""
+    first = nth * LIBRARIES
+    for at in range(first, first + LIBRARIES):
+        library = files.libraries[at % LIBRARIES_IN_USE]
+        yield library, wire.ACCESS_OP_READ
+        yield library, wire.ACCESS_OP_MAP
+    for read, each in ((files.inputs, NEW_INPUTS), (files.passed_on, PASSED_ON)):
+        for file in read[nth * each : (nth + 1) * each]:
+            yield file, wire.ACCESS_OP_READ
+    for file in files.outputs[nth * OUTPUTS : (nth + 1) * OUTPUTS]:
+        yield file, wire.ACCESS_OP_WRITE
+
+
+def _add_accesses(made: wire.Batch, files: Files, processes: int) -> None:
+    rows = [(nth + 2, file, op) for nth in range(processes) for file, op in _touched(files, nth)]
+    accesses = made.accesses
     accesses.process.extend(process for process, _, _ in rows)
     accesses.file.extend(file for _, file, _ in rows)
     accesses.path_text.extend(file for _, file, _ in rows)
@@ -136,17 +173,16 @@ def _add_accesses(made: wire.Batch, processes: int) -> None:
     accesses.mount_namespace.extend([4026531840] * len(rows))
 
 
-def _add_digests(made: wire.Batch, dice: random.Random) -> None:
+def _add_digests(made: wire.Batch, written: range, dice: random.Random) -> None:
     digests = made.digests
-    written = range(INPUTS + PASSED_ON + 1, INPUTS + PASSED_ON + OUTPUTS + 1)
     digests.file.extend(written)
     digests.path_text.extend(written)
-    digests.state.extend([wire.DIGEST_STATE_VERIFIED] * OUTPUTS)
+    digests.state.extend([wire.DIGEST_STATE_VERIFIED] * len(written))
     digests.blake3.extend(dice.randbytes(32) for _ in written)
     digests.sha256.extend(dice.randbytes(32) for _ in written)
-    digests.size_bytes.extend([1 << 20] * OUTPUTS)
-    digests.reason_text.extend([0] * OUTPUTS)
-    digests.at_ns.extend([5_000_000] * OUTPUTS)
+    digests.size_bytes.extend([1 << 20] * len(written))
+    digests.reason_text.extend([0] * len(written))
+    digests.at_ns.extend([5_000_000] * len(written))
 
 
 def row_count(each: wire.Batch) -> int:

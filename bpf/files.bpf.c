@@ -79,6 +79,7 @@ static __noinline int send_touch(struct touch *touch, __u64 number)
 		return 0;
 	record->process = process_of(task);
 	fill_file(record, inode);
+	record->uid = task->real_cred->uid.val;
 	record->mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	record->version = number;
 	record->value = touch->bytes;

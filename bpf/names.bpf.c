@@ -77,6 +77,7 @@ static __noinline int send_name_change(struct name_call *call)
 	if (!record)
 		return 0;
 	record->process = process_of(task);
+	record->uid = task->real_cred->uid.val;
 	record->mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	record->text = id;
 	record->fd = call->old_directory;
