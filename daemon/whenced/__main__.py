@@ -31,6 +31,7 @@ from whenced.libbpf import BpfError, Libbpf
 from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
 from whenced.observer import Observer
+from whenced.path_scope import PathScope
 from whenced.processes import Processes
 from whenced.resolve import Resolver
 from whenced.spool import Spool
@@ -133,7 +134,12 @@ class Daemon:
             HashJobs(os.stat("/proc/self/ns/mnt").st_ino),  # noqa: PTH116 (a namespace, not a path)
         )
         self.processes = Processes(HostNames())
-        observer = Observer(self.processes, self.versions, Resolver(InodeProbe(*probe_fds)))
+        observer = Observer(
+            self.processes,
+            self.versions,
+            Resolver(InodeProbe(*probe_fds)),
+            PathScope.of(settings.scope.include_paths, settings.scope.exclude_paths),
+        )
         builder = BatchBuilder(os.uname().nodename, greeting().boot_id, epoch)
         outbox = Outbox(builder, self.spool, self.capture_started_ns)
         self.hasher = hasher

@@ -9,6 +9,7 @@ from whence_proto.v1 import ingest_pb2 as wire
 from whenced.event import Event, FileKey
 from whenced.file_state import Counts
 from whenced.hash_messages import CodeReply, CodeRequest, HashReply
+from whenced.path_scope import PathScope
 from whenced.record import Flag, Kind, Part
 from whenced.rows import CodeRow, EndRow, NameRow, ProcessKey, Row, StartRow, StreamRow, text_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from whenced.text import Texts, TextStore
     from whenced.versions import Versions
 
+EVERYWHERE: Final = PathScope()
 _TOUCHES: Final = frozenset(
     {Kind.READ, Kind.WRITE, Kind.OPEN_WRITE, Kind.MAP, Kind.EXECUTE, Kind.TRUNCATE}
 )
@@ -38,8 +40,15 @@ _ASIDE: Final = b"/\0"
 class Observer:
     """What the kernel side and the hasher say, turned into rows of the wire."""
 
-    def __init__(self, processes: Processes, versions: Versions, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        versions: Versions,
+        resolver: Resolver,
+        scope: PathScope = EVERYWHERE,
+    ) -> None:
         self._processes = processes
+        self._scope = scope
         self._versions = versions
         self._resolver = resolver
         self._rows: list[Row] = []
@@ -80,6 +89,8 @@ class Observer:
         path = self._path(event, texts)
         if not event.flags & Flag.NAMELESS and not self._root_tgid(event):
             self._resolver.note(path)
+        if not self._scope.wants(path):
+            return
         if event.kind == Kind.OPEN_WRITE:
             self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
         self._versions.on_touch(event, process, path)
@@ -158,6 +169,8 @@ class Observer:
             old = self._resolver.canonical(self._root_tgid(event), old)
         if new is not None:
             new = self._resolver.canonical(self._root_tgid(event), new)
+        if not (self._scope.wants(old) or (new is not None and self._scope.wants(new))):
+            return
         if event.kind == Kind.UNLINK:
             self._name_row(event, process, wire.NAME_CHANGE_DELETE, old, None)
         elif event.kind == Kind.TRUNCATE_PATH:
