@@ -20,7 +20,9 @@ DELTA_LIMIT_NS = 1 << 60
 COUNT_LIMIT = 1 << 63
 EPOCH_LIMIT_CHARS = 64
 BLAKE3_BYTES = 32
+FEW = 50  # values that Python compares faster than numpy
 SHA256_BYTES = 32
+HASHED = (wire.DIGEST_STATE_VERIFIED, wire.DIGEST_STATE_ASSERTED)
 
 Kind = Literal["any", "count", "time", "text", "process", "file", "enum"]
 
@@ -242,8 +244,7 @@ def _check_list(table: Table, message: Any, texts: int) -> None:
 
 def _check_values(table: str, column: Column, values: Any, sizes: dict[str, int]) -> None:
     lowest, highest, why = _bounds(column, sizes)
-    array = np.array(values, np.int64 if column.kind == "time" else np.uint64)
-    if int(array.min()) >= lowest and int(array.max()) <= highest:
+    if _all_within(values, lowest, highest, wide=column.kind == "count"):
         return
     for row, value in enumerate(values):
         if value < lowest or value > highest:
@@ -252,6 +253,15 @@ def _check_values(table: str, column: Column, values: Any, sizes: dict[str, int]
                 f"column {table}.{column.name} row {row} holds {value}: "
                 f"{'not known, and this column must be' if unknown else why}"
             )
+
+
+def _all_within(values: Any, lowest: int, highest: int, *, wide: bool) -> bool:
+    """Tell whether all values lie in a range; wide ones may not fit 63 bits."""
+    if len(values) < FEW:
+        return bool(min(values) >= lowest and max(values) <= highest)
+    array = np.array(values, np.uint64 if wide else np.int64)
+    least = 0 if lowest == 0 else int(array.min())
+    return least >= lowest and int(array.max()) <= highest
 
 
 def _bounds(column: Column, sizes: dict[str, int]) -> tuple[int, int, str]:
@@ -267,14 +277,14 @@ def _bounds(column: Column, sizes: dict[str, int]) -> tuple[int, int, str]:
 
 
 def _check_digests(digests: wire.Digests) -> None:
-    hashed = (wire.DIGEST_STATE_VERIFIED, wire.DIGEST_STATE_ASSERTED)
-    for row, (state, blake3, sha256) in enumerate(
-        zip(digests.state, digests.blake3, digests.sha256, strict=True)
-    ):
-        if len(blake3) != (BLAKE3_BYTES if state in hashed else 0):
-            raise InvalidBatch(
-                f"column digests.blake3 row {row} has {len(blake3)} bytes, which does not fit "
-                f"the state {wire.DigestState.Name(state)}"
-            )
-        if len(sha256) not in (0, SHA256_BYTES):
-            raise InvalidBatch(f"column digests.sha256 row {row} has {len(sha256)} bytes, not 32")
+    blake3_bytes, sha256_bytes = list(map(len, digests.blake3)), list(map(len, digests.sha256))
+    expected = [BLAKE3_BYTES if state in HASHED else 0 for state in digests.state]
+    if blake3_bytes != expected:
+        row = next(row for row, size in enumerate(expected) if blake3_bytes[row] != size)
+        raise InvalidBatch(
+            f"column digests.blake3 row {row} has {blake3_bytes[row]} bytes, which does not fit "
+            f"the state {wire.DigestState.Name(digests.state[row])}"
+        )
+    for row, size in enumerate(sha256_bytes):
+        if size not in (0, SHA256_BYTES):
+            raise InvalidBatch(f"column digests.sha256 row {row} has {size} bytes, not 32")

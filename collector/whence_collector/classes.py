@@ -6,8 +6,11 @@ Pure and by name alone, so that the same path always gets the same class; conten
 from __future__ import annotations
 
 import re
+from enum import Enum
+from functools import lru_cache
 
 CLASSES = ("data", "code", "config", "library", "cache", "model")
+FOLDERS_REMEMBERED = 1 << 16
 SHOWN = ("data", "code", "config", "model")  # what an answer shows unless asked for all
 
 _HIDDEN = re.compile(r"^/(proc|sys|dev)(/|$)")
@@ -77,22 +80,83 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
 )
 
+# Each of those names holds one of these, in lower case; most names hold none.
+_TELLS = re.compile(
+    r"model|classif|estimator|pipeline|requirements|\.env|\.gitignore|\.bashrc|\.profile|file|"
+    r"cmakelists|config|setting|param|options|args|package"
+)
+_BY_SUFFIX = {
+    suffix: found for found, suffixes in reversed(_SUFFIXES.items()) for suffix in suffixes
+}
+
+
+class Place(Enum):
+    """What the folder of a path says of it, the strongest word first."""
+
+    HIDDEN = "no content"
+    SHARED_MEMORY = "content that does not outlive the boot"
+    REPOSITORY = "of a version control system"
+    CACHE = "cache"
+    PACKAGED_DATA = "data that is installed with a library"
+    PACKAGED = "installed"
+    SETTINGS = "settings of the system"
+    OWN = "somebody's own"
+
 
 def class_of(path: str) -> str | None:
     """Return the class of an absolute path; None where files are no content (proc, sys, dev)."""
-    if _HIDDEN.match(path):
-        return "cache" if path.startswith("/dev/shm/") else None  # noqa: S108 -- a place to recognise, not to write
-    name = path.rpartition("/")[2]
+    folder, _, name = path.rpartition("/")
+    place = None if name.startswith(_TELLING_NAMES) else _place_of_folder(folder)
+    if place is None:
+        place = _place(path)
+    if place is Place.HIDDEN:
+        return None
     suffix = _suffix(name)
-    if suffix in _CACHE_SUFFIXES or _REPOSITORY.search(path):
+    if suffix in _CACHE_SUFFIXES or place is Place.SHARED_MEMORY or place is Place.REPOSITORY:
         return "cache"
-    if _SHARED_OBJECT.search(path):
+    if ".so" in path and _SHARED_OBJECT.search(path):
         return "library"
+    if place is Place.OWN:
+        return _content_class(name, suffix)
+    if place is Place.PACKAGED_DATA and suffix not in _CODE_SUFFIXES | _LIBRARY_SUFFIXES:
+        return _content_class(name, suffix)
+    return _CLASS_OF_PLACE[place]
+
+
+_CLASS_OF_PLACE = {
+    Place.CACHE: "cache",
+    Place.PACKAGED: "library",
+    Place.PACKAGED_DATA: "library",
+    Place.SETTINGS: "config",
+}
+# Below these the name itself decides what place it is; elsewhere only such a name does.
+_OPEN_FOLDERS = ("/etc", "/lib", "/lib64", "/opt", "/usr/local", "/matplotlib")
+_TELLING_NAMES = ("torchinductor_", "pyvenv.cfg")
+
+
+@lru_cache(maxsize=FOLDERS_REMEMBERED)
+def _place_of_folder(folder: str) -> Place | None:
+    """Return the place of whatever lies in a folder, None where the name decides.
+
+    Many files lie in few folders, and the patterns are 20 times the cost of remembering.
+    """
+    return None if not folder or folder.endswith(_OPEN_FOLDERS) else _place(folder + "/")
+
+
+def _place(path: str) -> Place:
+    """Return the place of a path, or of a folder that ends with a slash."""
+    if _HIDDEN.match(path):
+        in_memory = path.startswith("/dev/shm/")  # noqa: S108 -- a place to recognise, not to write
+        return Place.SHARED_MEMORY if in_memory else Place.HIDDEN
+    if _REPOSITORY.search(path):
+        return Place.REPOSITORY
     if _CACHE.search(path) and not _HUB.search(path):
-        return "cache"
-    if _PACKAGES.search(path) or _SYSTEM.match(path) or _TOOLING.search(path):
-        return _packaged_class(path, name, suffix)
-    return "config" if path.startswith("/etc/") else _content_class(name, suffix)
+        return Place.CACHE
+    if _PACKAGES.search(path):
+        return Place.PACKAGED_DATA if _PACKAGED_DATA.search(path) else Place.PACKAGED
+    if _SYSTEM.match(path) or _TOOLING.search(path):
+        return Place.PACKAGED
+    return Place.SETTINGS if path.startswith("/etc/") else Place.OWN
 
 
 def executed_class(found: str | None) -> str | None:
@@ -105,15 +169,9 @@ def _suffix(name: str) -> str:
     return dot + suffix.lower() if stem else ""
 
 
-def _packaged_class(path: str, name: str, suffix: str) -> str:
-    """Of what is installed, only data sets are not part of the library."""
-    is_data = suffix not in _CODE_SUFFIXES | _LIBRARY_SUFFIXES
-    if is_data and _PACKAGES.search(path) and _PACKAGED_DATA.search(path):
-        return _content_class(name, suffix)
-    return "library"
-
-
 def _content_class(name: str, suffix: str) -> str:
-    by_name = (found for found, pattern in _NAMES if pattern.fullmatch(name))
-    by_suffix = (found for found, suffixes in _SUFFIXES.items() if suffix in suffixes)
-    return next(by_name, None) or next(by_suffix, "data")
+    if _TELLS.search(name.casefold()):
+        for found, pattern in _NAMES:
+            if pattern.fullmatch(name):
+                return found
+    return _BY_SUFFIX.get(suffix, "data")

@@ -12,7 +12,7 @@ import numpy as np
 
 from whence_collector import restore
 from whence_collector.classes import class_of, executed_class
-from whence_collector.edges import EdgeIndex, Late, Link, Read
+from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.output_names import OutputNames
 from whence_collector.run_rows import run_columns
 from whence_collector.runs import Changes, RunBook
@@ -20,10 +20,12 @@ from whence_collector.runs import Changes, RunBook
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from whence_collector.edges import Ints
     from whence_collector.pipes import StreamEdge
-    from whence_collector.resolved import AccessColumns, DigestRow, ResolvedBatch
+    from whence_collector.resolved import AccessColumns, DigestColumns, ResolvedBatch
     from whence_collector.store import Writer
 
+EdgeKey = tuple[str, str, int, str]  # child run, parent run, version_id, strength
 RUNS_REMEMBERED = 1_000_000  # processes whose run is kept in memory; the table has all
 EDGES_REMEMBERED = 1_000_000
 
@@ -48,7 +50,7 @@ class Deriver:
         )
         self._index = EdgeIndex()
         self._runs: dict[int, str] = {}
-        self._edges: dict[tuple[str, str, int, str], None] = {}
+        self._edges: dict[EdgeKey, None] = {}
         self._runless: set[int] = set()
         self._classified = 0
         self._names = OutputNames(writer)
@@ -85,18 +87,18 @@ class Deriver:
 
     def _classify(self, writer: Writer) -> None:
         """Give every new path its class; path ids grow, so new ones lie at the end."""
-        rows = writer.rows("SELECT path_id, path FROM path WHERE path_id > ?", (self._classified,))
-        if rows:
-            classes = [class_of(path) for _, path in rows]
+        new = writer.arrays("SELECT path_id, path FROM path WHERE path_id > ?", (self._classified,))
+        if len(new["path_id"]):
+            classes = [class_of(path) for path in new["path"].tolist()]
             writer.append(
                 "path_class",
                 {
-                    "path_id": np.array([path_id for path_id, _ in rows], np.int32),
+                    "path_id": new["path_id"],
                     "class": classes,
                     "executed_class": [executed_class(each) for each in classes],
                 },
             )
-            self._classified = max(path_id for path_id, _ in rows)
+            self._classified = int(new["path_id"].max())
 
     # Runs ---------------------------------------------------------------------
 
@@ -179,54 +181,69 @@ class Deriver:
 
     # Edges --------------------------------------------------------------------
 
-    def _take_digests(self, digests: Iterable[DigestRow]) -> Late:
-        hashed = [digest for digest in digests if digest.artifact_id]
-        for digest in hashed:
-            self._index.add_digest(digest.version_id, digest.artifact_id or 0, digest.size_bytes)
-        return self._index.late_digests(digest.version_id for digest in hashed)
+    def _take_digests(self, digests: DigestColumns) -> Late:
+        hashed = digests.artifact_id != 0
+        versions = digests.version_id[hashed]
+        self._index.add_digests(versions, digests.artifact_id[hashed], digests.size_bytes[hashed])
+        return self._index.late_digests(versions)
 
     def _derive_late(self, late: Late, writer: Writer) -> None:
         if late.version_ids:
             wanted = {"version_id": np.array(sorted(late.version_ids), np.int64)}
             rows = writer.rows_with(wanted, READERS, (late.since_ns,))
-            self._store_links([Read(*row) for row in rows], writer)
+            self._store_links(Reads(*np.array(rows, np.int64).reshape(-1, 3).T), writer)
 
-    def _store_links(self, reads: Iterable[Read], writer: Writer) -> None:
-        links = [link for read in reads for link in self._index.links(read) if _crosses(link)]
-        if not links:
+    def _store_links(self, reads: Reads, writer: Writer) -> None:
+        """Store the edges that reads make, each once, with the earliest of its reads."""
+        links = self._index.links(reads)
+        if not len(links):
             return
-        self._learn_runs(
-            {each for link in links for each in (link.reader_id, link.writer_id)}, writer
-        )
-        edges: dict[tuple[str, str, int, str], Link] = {}
-        for link in links:
-            child, parent = self._runs.get(link.reader_id), self._runs.get(link.writer_id)
-            if child is None or parent is None or child == parent:
-                continue
-            key = (child, parent, link.version_id, link.strength)
-            known = edges.get(key)
-            if key not in self._edges and (known is None or link.read_ns < known.read_ns):
-                edges[key] = link
-        self._append_edges(edges, writer)
+        child, parent, run_ids = self._runs_of(links, writer)
+        order = np.lexsort((links.read_ns, links.strength, links.version_id, parent, child))
+        order = order[(child != 0)[order] & (parent != 0)[order] & (child != parent)[order]]
+        keys = np.stack((child, parent, links.version_id, links.strength), 1)[order]
+        is_first = np.ones(len(order), np.bool_)
+        is_first[1:] = (keys[1:] != keys[:-1]).any(1)
+        kept: dict[EdgeKey, int] = {}
+        for (child_at, parent_at, version_id, strength), row in zip(
+            keys[is_first].tolist(), order[is_first].tolist(), strict=True
+        ):
+            key = (run_ids[child_at], run_ids[parent_at], version_id, STRENGTHS[strength])
+            if key not in self._edges:
+                kept[key] = row
+        self._append_edges(kept, links, writer)
 
-    def _append_edges(
-        self, edges: Mapping[tuple[str, str, int, str], Link], writer: Writer
-    ) -> None:
+    def _runs_of(self, links: Links, writer: Writer) -> tuple[Ints, Ints, list[str]]:
+        """Return the runs of readers and writers as indexes into a list, 0 where not known."""
+        process_ids, at = np.unique(
+            np.concatenate((links.reader_id, links.writer_id)), return_inverse=True
+        )
+        self._learn_runs(process_ids.tolist(), writer)
+        run_ids = [self._runs.get(each, "") for each in process_ids.tolist()]
+        distinct = ["", *dict.fromkeys(each for each in run_ids if each)]
+        number = {run_id: nth for nth, run_id in enumerate(distinct)}
+        numbers = np.array([number[each] for each in run_ids], np.int64)[at]
+        return numbers[: len(links)], numbers[len(links) :], distinct
+
+    def _append_edges(self, edges: Mapping[EdgeKey, int], links: Links, writer: Writer) -> None:
+        """Append edges, each with the row of links that tells its times."""
+        if not edges:
+            return
         if len(self._edges) > EDGES_REMEMBERED:
             self._edges.clear()
-        for key in edges:
-            self._edges[key] = None
-            self._index.mark_linked(key[2])
+        self._edges.update(dict.fromkeys(edges))
+        rows = np.fromiter(edges.values(), np.int64, len(edges))
+        self._index.mark_linked(links.version_id[rows])
         writer.append(
             "run_dependency",
             {
-                "child_run_id": [key[0] for key in edges],
-                "parent_run_id": [key[1] for key in edges],
-                "artifact_id": [link.artifact_id for link in edges.values()],
-                "version_id": [key[2] for key in edges],
-                "strength": [key[3] for key in edges],
-                "read_ns": [link.read_ns for link in edges.values()],
-                "written_ns": [link.written_ns for link in edges.values()],
+                "child_run_id": [child for child, _, _, _ in edges],
+                "parent_run_id": [parent for _, parent, _, _ in edges],
+                "artifact_id": [each or None for each in links.artifact_id[rows].tolist()],
+                "version_id": links.version_id[rows],
+                "strength": [strength for _, _, _, strength in edges],
+                "read_ns": links.read_ns[rows],
+                "written_ns": links.written_ns[rows],
             },
         )
 
@@ -250,7 +267,7 @@ class Deriver:
         )
 
     def _store_streams(self, streams: Iterable[StreamEdge], writer: Writer) -> None:
-        new: dict[tuple[str, str, int, str], StreamEdge] = {}
+        new: dict[EdgeKey, StreamEdge] = {}
         for edge in streams:
             key = (edge.child.run_id, edge.parent.run_id, 0, "stream")
             if key not in self._edges:
@@ -267,7 +284,7 @@ class Deriver:
                 },
             )
 
-    def _learn_runs(self, process_ids: set[int], writer: Writer) -> None:
+    def _learn_runs(self, process_ids: Iterable[int], writer: Writer) -> None:
         if len(self._runs) > RUNS_REMEMBERED:
             self._runs.clear()
         missing = [each for each in process_ids if each not in self._runs]
@@ -305,10 +322,6 @@ class Deriver:
                         loss.from_unix_ns,
                     ),
                 )
-
-
-def _crosses(link: Link) -> bool:
-    return link.reader_id != link.writer_id
 
 
 def _revise(writer: Writer) -> None:

@@ -6,7 +6,7 @@ Pure; columns are indexed by id, so ids must be dense. Times are Unix ns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,22 @@ PRODUCERS_PER_CONTENT = 16  # the latest ones; contents made over and over say n
 NEVER = np.iinfo(np.int64).max
 
 
+STRENGTHS = ("same-version", "same-content", "same-file-torn")
+SAME_VERSION, SAME_CONTENT, SAME_FILE_TORN = range(3)
+
+
 class Column:
-    """An int64 per id, growing as ids do."""
+    """A number per id, growing as ids do."""
 
-    def __init__(self, empty: int = 0) -> None:
+    def __init__(self, empty: int = 0, of: type[np.signedinteger[Any]] = np.int64) -> None:
         self._empty = empty
-        self._values = np.full(1024, empty, np.int64)
+        self._values: npt.NDArray[Any] = np.full(1024, empty, of)
 
-    def reach(self, highest: int) -> Ints:
+    def reach(self, highest: int) -> npt.NDArray[Any]:
         """Return the values, long enough to be indexed by highest."""
         if highest >= len(self._values):
-            grown = np.full(max(highest + 1, 2 * len(self._values)), self._empty, np.int64)
+            length = max(highest + 1, 2 * len(self._values))
+            grown = np.full(length, self._empty, self._values.dtype)
             grown[: len(self._values)] = self._values
             self._values = grown
         return self._values
@@ -50,18 +55,30 @@ class Groups:
 
     def __init__(self) -> None:
         self._first = Column()
+        self._many = Column(of=np.int8)
         self._more: dict[int, list[int]] = {}
 
-    def add(self, at: int, value: int) -> bool:
-        """Add a value; False when it is there already."""
-        if value in self.get(at):
-            return False
+    def add(self, at: int, value: int) -> None:
+        """Add a value that may be there already."""
         first = self._first.reach(at)
         if first[at] == 0:
             first[at] = value
-        else:
-            self._more.setdefault(at, []).append(value)
-        return True
+        elif value != first[at]:
+            more = self._more.setdefault(at, [])
+            if value not in more:
+                more.append(value)
+                self._many.reach(at)[at] = 1
+
+    def add_all(self, at: Ints, values: Ints) -> None:
+        """Add values to the ids beside them."""
+        if not len(at):
+            return
+        first = self._first.reach(int(at.max()))
+        new = first[at] == 0
+        ids, earliest = np.unique(at[new], return_index=True)
+        first[ids] = values[new][earliest]
+        for row in np.flatnonzero(first[at] != values).tolist():
+            self.add(int(at[row]), int(values[row]))
 
     def get(self, at: int) -> list[int]:
         """Return the values of an id in the order in which they came."""
@@ -72,27 +89,40 @@ class Groups:
         """Return the column of first values, 0 for none."""
         return self._first.reach(highest)
 
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A program's first read of a file version."""
-
-    process_id: int
-    version_id: int
-    at_ns: int
+    def many(self, highest: int) -> npt.NDArray[np.int8]:
+        """Return the column that is 1 where an id has more than one value."""
+        return self._many.reach(highest)
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Read by one program, written by another; version_id is the one that was read."""
+class Reads:
+    """First reads of file versions by programs: equally long columns."""
 
-    reader_id: int
-    writer_id: int
-    version_id: int
-    artifact_id: int | None
-    strength: str
-    read_ns: int
-    written_ns: int
+    process_id: Ints
+    version_id: Ints
+    at_ns: Ints
+
+    def __len__(self) -> int:
+        return len(self.process_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Read by one program, written by another; version_id is the one that was read.
+
+    Equally long columns: artifact_id is 0 where unknown, strength an index into STRENGTHS.
+    """
+
+    reader_id: Ints
+    writer_id: Ints
+    version_id: Ints
+    artifact_id: Ints
+    strength: Ints
+    read_ns: Ints
+    written_ns: Ints
+
+    def __len__(self) -> int:
+        return len(self.reader_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,57 +152,52 @@ class EdgeIndex:
 
     def __init__(self) -> None:
         self._writers = Groups()
-        self._first_write = Column(NEVER)
         self._last_write = Column()
         self._first_seen = Column(NEVER)
-        self._was_read = Column()
-        self._linked = Column()
+        self._was_read = Column(of=np.int8)
+        self._linked = Column(of=np.int8)
         self._artifact = Column()
         self._versions_of = Groups()
+        self._half_of = Column()  # of a half-written version: the one that it became
 
     # What comes in ------------------------------------------------------------
 
-    def add_writes(self, process_id: Ints, version_id: Ints, first_ns: Ints, last_ns: Ints) -> None:
+    def add_writes(self, process_id: Ints, version_id: Ints, last_ns: Ints) -> None:
         """Take in writes: equally long columns."""
-        if not len(version_id):
-            return
-        highest = int(version_id.max())
-        firsts = self._writers.firsts(highest)
-        unknown = firsts[version_id] == 0
-        firsts[version_id[unknown]] = process_id[unknown]
-        for row in np.flatnonzero(firsts[version_id] != process_id):
-            self._writers.add(int(version_id[row]), int(process_id[row]))
-        np.minimum.at(self._first_write.reach(highest), version_id, first_ns)
-        np.maximum.at(self._last_write.reach(highest), version_id, last_ns)
+        if len(version_id):
+            self._writers.add_all(version_id, process_id)
+            np.maximum.at(self._last_write.reach(int(version_id.max())), version_id, last_ns)
 
-    def add_digest(self, version_id: int, artifact_id: int, size_bytes: int) -> None:
-        """Take in what a version holds; small contents tell no origin and are left out."""
-        self._artifact.reach(version_id)[version_id] = artifact_id
-        if size_bytes > SAME_CONTENT_FLOOR_BYTES:
-            self._versions_of.add(artifact_id, version_id)
+    def add_digests(self, version_id: Ints, artifact_id: Ints, size_bytes: Ints) -> None:
+        """Take in what versions hold; small contents tell no origin and are left out."""
+        if len(version_id):
+            self._artifact.reach(int(version_id.max()))[version_id] = artifact_id
+            telling = size_bytes > SAME_CONTENT_FLOOR_BYTES
+            self._versions_of.add_all(artifact_id[telling], version_id[telling])
 
-    def add_accesses(self, accesses: AccessColumns) -> tuple[list[Read], Late, list[int]]:
+    def add_half(self, half_id: int, version_id: int) -> None:
+        """Take in that a half-written version is one state of what became another version."""
+        self._half_of.reach(half_id)[half_id] = version_id
+
+    def add_accesses(self, accesses: AccessColumns) -> tuple[Reads, Late, list[int]]:
         """Take in a batch's accesses.
 
-        Returns reads that have an origin, versions read in earlier batches whose writer only
-        came now, and linked versions that were written on since.
+        Returns the reads that may have an origin, the versions that got their first writer after
+        they had been read, and the versions with edges whose last write moved.
         """
         if not len(accesses.version_id):
-            return [], Late(frozenset(), 0), []
+            return self._with_origin(accesses, np.zeros(0, np.bool_), 0), Late(frozenset(), 0), []
         versions, highest = accesses.version_id, int(accesses.version_id.max())
-        writes, reads = is_write(accesses.op, accesses.flags), is_read(accesses.op)
+        known = versions != 0
+        writes = is_write(accesses.op, accesses.flags) & known
+        reads = is_read(accesses.op) & known
         written = versions[writes]
         new = (self._writers.firsts(highest)[written] == 0) & (
             self._was_read.reach(highest)[written] != 0
         )
-        late_ids = frozenset(int(each) for each in written[new])
+        late_ids = frozenset(written[new].tolist())
         grown = self._grown(written, accesses.last_unix_ns[writes], highest)
-        self.add_writes(
-            accesses.process_id[writes],
-            written,
-            accesses.first_unix_ns[writes],
-            accesses.last_unix_ns[writes],
-        )
+        self.add_writes(accesses.process_id[writes], written, accesses.last_unix_ns[writes])
         np.minimum.at(self._first_seen.reach(highest), versions, accesses.first_unix_ns)
         self._was_read.reach(highest)[versions[reads]] = 1
         since = min((self._first_seen.get(each) for each in late_ids), default=0)
@@ -181,74 +206,108 @@ class EdgeIndex:
     def _grown(self, written: Ints, last_ns: Ints, highest: int) -> list[int]:
         linked = self._linked.reach(highest)[written] != 0
         later = last_ns > self._last_write.reach(highest)[written]
-        return sorted({int(each) for each in written[linked & later]})
+        return sorted(set(written[linked & later].tolist()))
 
     def _with_origin(
         self, accesses: AccessColumns, reads: npt.NDArray[np.bool_], highest: int
-    ) -> list[Read]:
-        versions = accesses.version_id
-        writer = self._writers.firsts(highest)[versions]
+    ) -> Reads:
+        rows = np.flatnonzero(reads)
+        versions = accesses.version_id[rows]
         artifact = self._artifact.reach(highest)[versions]
-        first_of = self._versions_of.firsts(int(artifact.max()))[artifact]
+        first_of = self._versions_of.firsts(int(artifact.max(initial=0)))[artifact]
         copies = (artifact != 0) & (first_of != 0) & (first_of != versions)
-        rows = np.flatnonzero(reads & ((writer != 0) | copies))
-        return [
-            Read(
-                int(accesses.process_id[row]), int(versions[row]), int(accesses.first_unix_ns[row])
-            )
-            for row in rows
-        ]
+        written = self._writers.firsts(highest)[versions] != 0
+        rows = rows[written | copies | (self._half_of.reach(highest)[versions] != 0)]
+        return Reads(
+            accesses.process_id[rows], accesses.version_id[rows], accesses.first_unix_ns[rows]
+        )
 
-    def late_digests(self, version_ids: Iterable[int]) -> Late:
+    def late_digests(self, version_ids: Ints) -> Late:
         """Return the versions whose readers have to be looked at again, now that digests came.
 
         A version's content may have been made before under another version (then its own
         readers count), or it may be the origin of others (then theirs do).
         """
+        artifacts = self._artifact.reach(int(version_ids.max(initial=0)))[version_ids]
+        several = self._versions_of.many(int(artifacts.max(initial=0)))[artifacts] != 0
         wanted: set[int] = set()
-        for version_id in version_ids:
-            versions = self._versions_of.get(self._artifact.get(version_id))
-            if len(versions) > 1 and any(self._writers.get(each) for each in versions):
+        for artifact_id in set(artifacts[several].tolist()):
+            versions = self._versions_of.get(artifact_id)
+            if any(self._writers.get(each) for each in versions):
                 wanted.update(each for each in versions if not self._writers.get(each))
-        wanted = {each for each in wanted if self._was_read.get(each)}
-        return Late(
-            frozenset(wanted), min((self._first_seen.get(each) for each in wanted), default=0)
-        )
+        return self.read_of(wanted)
+
+    def read_of(self, version_ids: Iterable[int]) -> Late:
+        """Return those of the versions that were read, with a lower bound of when."""
+        read = frozenset(each for each in version_ids if self._was_read.get(each))
+        return Late(read, min((self._first_seen.get(each) for each in read), default=0))
 
     # What it tells ------------------------------------------------------------
 
-    def links(self, read: Read) -> Iterator[Link]:
-        """Yield what a read links to: its version's writers, else earlier ones of its content."""
-        artifact_id = self._artifact.get(read.version_id)
-        writers = self._writers.get(read.version_id)
-        if writers:
-            written_ns = self._last_write.get(read.version_id)
-            for writer in writers:
-                yield Link(
-                    read.process_id,
-                    writer,
-                    read.version_id,
-                    artifact_id or None,
-                    "same-version",
-                    read.at_ns,
-                    written_ns,
-                )
-            return
-        for version_id in self._made_before(artifact_id, read.at_ns):
-            for writer in self._writers.get(version_id):
-                yield Link(
-                    read.process_id,
-                    writer,
-                    read.version_id,
-                    artifact_id,
-                    "same-content",
-                    read.at_ns,
-                    self._last_write.get(version_id),
-                )
+    def links(self, reads: Reads) -> Links:
+        """Return what reads link to, reads of what the same program wrote left out.
 
-    def mark_linked(self, version_id: int) -> None:
-        """Remember that edges of a version are stored, so that later writes correct them."""
-        self._linked.reach(version_id)[version_id] = 1
+        These are the writers of a version; where none is known, the writers of the file while it
+        was in that state, and earlier writers of its content.
+        """
+        versions, highest = reads.version_id, int(reads.version_id.max(initial=0))
+        first = self._writers.firsts(highest)[versions]
+        direct = np.flatnonzero(first)
+        several = direct[self._writers.many(highest)[versions[direct]] != 0]
+        others = [
+            *self._further_writers(reads, several),
+            *self._other_origins(reads, np.flatnonzero(first == 0)),
+        ]
+        row, origin, writer, strength = np.array(others, np.int64).reshape(-1, 4).T
+        return self._links(
+            reads,
+            np.concatenate((direct, row)),
+            np.concatenate((versions[direct], origin)),
+            np.concatenate((first[direct], writer)),
+            np.concatenate((np.full(len(direct), SAME_VERSION), strength)),
+        )
+
+    def _links(self, reads: Reads, row: Ints, origin: Ints, writer: Ints, strength: Ints) -> Links:
+        """Return the links of rows of reads to writers of an origin, a version."""
+        crossing = reads.process_id[row] != writer
+        row, origin, writer, strength = (each[crossing] for each in (row, origin, writer, strength))
+        highest = int(max(reads.version_id.max(initial=0), origin.max(initial=0)))
+        read_ns = reads.at_ns[row]
+        written_ns = self._last_write.reach(highest)[origin]
+        return Links(
+            reader_id=reads.process_id[row],
+            writer_id=writer,
+            version_id=reads.version_id[row],
+            artifact_id=self._artifact.reach(highest)[reads.version_id[row]],
+            strength=strength,
+            read_ns=read_ns,
+            # What a half-written file holds was written before it was read.
+            written_ns=np.where(
+                strength == SAME_FILE_TORN, np.minimum(written_ns, read_ns), written_ns
+            ),
+        )
+
+    def _further_writers(self, reads: Reads, rows: Ints) -> Iterator[tuple[int, int, int, int]]:
+        for row in rows.tolist():
+            version_id = int(reads.version_id[row])
+            for writer in self._writers.get(version_id)[1:]:
+                yield row, version_id, writer, SAME_VERSION
+
+    def _other_origins(self, reads: Reads, rows: Ints) -> Iterator[tuple[int, int, int, int]]:
+        for row in rows.tolist():
+            version_id = int(reads.version_id[row])
+            became = self._half_of.get(version_id)
+            for writer in self._writers.get(became):
+                yield row, became, writer, SAME_FILE_TORN
+            artifact_id = self._artifact.get(version_id)
+            for origin in self._made_before(artifact_id, int(reads.at_ns[row])):
+                for writer in self._writers.get(origin):
+                    yield row, origin, writer, SAME_CONTENT
+
+    def mark_linked(self, version_ids: Ints) -> None:
+        """Remember that edges of versions are stored, so that later writes correct them."""
+        if len(version_ids):
+            self._linked.reach(int(version_ids.max()))[version_ids] = 1
 
     def last_write_ns(self, version_id: int) -> int:
         """Return when a version was written last."""
@@ -270,8 +329,3 @@ class EdgeIndex:
             highest = int(version_id.max())
             self._first_seen.reach(highest)[version_id] = first_ns
             self._was_read.reach(highest)[version_id] = was_read
-
-    def restore_linked(self, version_id: Ints) -> None:
-        """Take in versions that have edges."""
-        if len(version_id):
-            self._linked.reach(int(version_id.max()))[version_id] = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,10 +19,22 @@ from whence_collector.store import Writer
 
 Key = TypeVar("Key", bound=Hashable)
 Ints = npt.NDArray[np.int64]
-ProcessKey = tuple[int, int, int, int]  # boot_id, tgid, start_ns, image
-VersionKey = tuple[
-    int, int, int, int, int, int
-]  # boot, capture, device, inode, generation, version
+
+# Keys of numbers are the bytes of one record: bytes hash faster than tuples, and many of them
+# become columns at once.
+PROCESS_KEY = np.dtype(
+    [("boot_id", np.int32), ("tgid", np.uint32), ("start_ns", np.int64), ("image", np.uint32)]
+)
+VERSION_KEY = np.dtype(
+    [
+        ("boot_id", np.int32),
+        ("capture_id", np.int32),
+        ("device", np.uint32),
+        ("inode", np.uint64),
+        ("generation", np.uint32),
+        ("version", np.uint64),
+    ]
+)
 
 RECENT_KEYS = 100_000
 LOAD_ROWS = 1 << 20
@@ -76,36 +89,45 @@ class Identities(Generic[Key]):
         if None in found:
             absent = [key for key, known in zip(keys, found, strict=True) if known is None]
             given = self._give(list(dict.fromkeys(absent)), writer)
-            found = [known or given[key] for key, known in zip(keys, found, strict=True)]
+            found = [
+                given[key] if known is None else known
+                for key, known in zip(keys, found, strict=True)
+            ]
         return np.array(found, np.int64)
 
     def _give(self, keys: list[Key], writer: Writer) -> dict[Key, int]:
         """Return ids of keys that are not among the recent: of this transaction, stored, or new."""
         pending = self._pending
-        given = {key: pending[key] for key in keys if key in pending}
+        given = {key: pending[key] for key in keys if key in pending} if pending else {}
         absent = [key for key in keys if key not in given] if given else keys
-        given |= self._stored(absent, writer) if absent else {}
-        for key in absent:
-            if key not in given:
-                given[key] = pending[key] = self._next_id
-                self._next_id += 1
-        return given
+        stored = self._stored(absent, writer) if absent else {}
+        given |= stored
+        unknown = [key for key in absent if key not in stored] if stored else absent
+        fresh = dict(zip(unknown, count(self._next_id)))
+        self._next_id += len(fresh)
+        pending |= fresh
+        return given | fresh
 
     def is_new(self, identity: int) -> bool:
         """Tell whether the id was given in the open transaction."""
         return identity > self._next_id - 1 - len(self._pending)
 
-    def flush(self, writer: Writer, extra: Callable[[Key], dict[str, Any]] | None = None) -> None:
-        """Append the rows of the ids given since the last flush; part of the open transaction."""
+    def flush(
+        self, writer: Writer, extra: Callable[[list[Key]], dict[str, Any]] | None = None
+    ) -> None:
+        """Append the rows of the ids given since the last flush; part of the open transaction.
+
+        extra gives further columns for keys.
+        """
         fresh = {key: given for key, given in self._pending.items() if given > self._loaded_id}
         if not fresh:
             return
-        columns = self._kind.to_columns(list(fresh))
+        keys = list(fresh)
+        columns = self._kind.to_columns(keys)
         self._seen.add(self._kind.to_fingerprints(columns))
-        columns[self._kind.id_column] = list(fresh.values())
+        columns[self._kind.id_column] = np.fromiter(fresh.values(), np.int64, len(fresh))
         if extra:
-            more = [extra(key) for key in fresh]
-            columns |= {name: [row[name] for row in more] for name in more[0]}
+            columns |= extra(keys)
         writer.append(self._kind.table, columns)
         self._loaded_id = self._next_id - 1
 
@@ -131,13 +153,10 @@ class Identities(Generic[Key]):
         return given
 
 
-def _as_columns(types: dict[str, type[np.generic]]) -> Callable[[Sequence[Any]], dict[str, Any]]:
-    def to_columns(keys: Sequence[tuple[int, ...]]) -> dict[str, Any]:
-        transposed = zip(*keys, strict=True)
-        return {
-            name: np.array(values, of)
-            for (name, of), values in zip(types.items(), transposed, strict=True)
-        }
+def _as_columns(record: np.dtype[np.void]) -> Callable[[Sequence[bytes]], dict[str, Any]]:
+    def to_columns(keys: Sequence[bytes]) -> dict[str, Any]:
+        records = np.frombuffer(b"".join(keys), record)
+        return {name: np.ascontiguousarray(records[name]) for name in record.names or ()}
 
     return to_columns
 
@@ -156,36 +175,21 @@ def _blake3_fingerprints(columns: dict[str, Any]) -> Fingerprints:
     return np.frombuffer(digests, np.uint64)[::4]
 
 
-_PROCESS_TYPES: dict[str, type[np.generic]] = {
-    "boot_id": np.int32,
-    "tgid": np.uint32,
-    "start_ns": np.int64,
-    "image": np.uint32,
-}
-_VERSION_TYPES: dict[str, type[np.generic]] = {
-    "boot_id": np.int32,
-    "capture_id": np.int32,
-    "device": np.uint32,
-    "inode": np.uint64,
-    "generation": np.uint32,
-    "version": np.uint64,
-}
-
 PATHS: Kind[str] = Kind(
     "path", "path_id", ("path",), lambda keys: {"path": list(keys)}, _text_fingerprints
 )
-PROCESSES: Kind[ProcessKey] = Kind(
+PROCESSES: Kind[bytes] = Kind(
     "process_key",
     "process_id",
-    tuple(_PROCESS_TYPES),
-    _as_columns(_PROCESS_TYPES),
+    PROCESS_KEY.names or (),
+    _as_columns(PROCESS_KEY),
     _number_fingerprints,
 )
-VERSIONS: Kind[VersionKey] = Kind(
+VERSIONS: Kind[bytes] = Kind(
     "file_version",
     "version_id",
-    tuple(_VERSION_TYPES),
-    _as_columns(_VERSION_TYPES),
+    VERSION_KEY.names or (),
+    _as_columns(VERSION_KEY),
     _number_fingerprints,
 )
 ARTIFACTS: Kind[bytes] = Kind(

@@ -17,7 +17,7 @@ from whence_collector import ledger, rows
 from whence_collector.check import row_count
 from whence_collector.hosts import Hosts, Origin
 from whence_collector.identity import ARTIFACTS, PATHS, PROCESSES, VERSIONS, Identities, Key
-from whence_collector.resolved import DigestRow, LossRow, ProcessRow, ResolvedBatch
+from whence_collector.resolved import DigestColumns, LossRow, ProcessRow, ResolvedBatch
 from whence_collector.seen import SeenFilter, fingerprint
 from whence_collector.store import Writer
 from whence_proto.v1 import ingest_pb2 as wire
@@ -199,57 +199,72 @@ class Recorder:
         versions = _resolve_parts(
             self._versions, [rows.version_keys(each.batch, each.origin) for each in placed], writer
         )
+        artifacts = self._artifact_ids(placed, writer)
         return [
             rows.BatchIds(
                 processes=np.concatenate((_UNKNOWN, processes[at])),
                 versions=np.concatenate((_UNKNOWN, versions[at])),
                 paths=_scattered(len(each.batch.strings) + 1, positions[at], paths[at]),
-                artifacts=self._artifact_ids(each.batch, writer),
+                artifacts=artifacts[at],
             )
             for at, each in enumerate(placed)
         ]
 
-    def _artifact_ids(self, batch: wire.Batch, writer: Writer) -> rows.Ints:
-        digests = batch.digests
-        hashed = [row for row, blake3 in enumerate(digests.blake3) if blake3]
-        found = self._artifacts.resolve([digests.blake3[row] for row in hashed], writer)
-        zero_ns = batch.base_ns + batch.wall_offset_ns
+    def _artifact_ids(self, placed: Sequence[_Placed], writer: Writer) -> list[rows.Ints]:
+        """Return, per batch, the artifact of each of its digests, 0 where there is none."""
+        contents = [list(each.batch.digests.blake3) for each in placed]
+        hashed = [[blake3 for blake3 in each if blake3] for each in contents]
+        found = _resolve_parts(self._artifacts, hashed, writer)
         learned: dict[int, bytes] = {}
-        all_sha256 = list(digests.sha256)
-        for row, artifact_id in zip(hashed, found.tolist(), strict=True):
-            sha256 = all_sha256[row] or None
-            if self._artifacts.is_new(artifact_id):
-                fresh = self._fresh_artifacts.setdefault(
-                    digests.blake3[row],
-                    _Fresh(sha256, digests.size_bytes[row], zero_ns + digests.at_ns[row]),
-                )
-                fresh.sha256 = fresh.sha256 or sha256
-            elif sha256:
-                learned[artifact_id] = sha256
+        scattered = []
+        for each, all_blake3, ids in zip(placed, contents, found, strict=True):
+            rows_of = np.flatnonzero(np.fromiter(map(len, all_blake3), np.int64, len(all_blake3)))
+            self._note_artifacts(each.batch, rows_of.tolist(), ids.tolist(), learned)
+            scattered.append(_scattered(len(all_blake3), rows_of, ids))
         _learn_sha256(learned, writer)
-        return _scattered(len(digests.blake3), np.array(hashed, np.int64), found)
+        return scattered
+
+    def _note_artifacts(
+        self, batch: wire.Batch, hashed: list[int], ids: list[int], learned: dict[int, bytes]
+    ) -> None:
+        """Keep what new artifacts are stored with, and SHA-256 that others did not have."""
+        digests = batch.digests
+        zero_ns = batch.base_ns + batch.wall_offset_ns
+        blake3, sha256 = list(digests.blake3), list(digests.sha256)
+        size_bytes, at_ns = list(digests.size_bytes), list(digests.at_ns)
+        for row, artifact_id in zip(hashed, ids, strict=True):
+            if self._artifacts.is_new(artifact_id):
+                known = self._fresh_artifacts.get(blake3[row])
+                if known is None:
+                    self._fresh_artifacts[blake3[row]] = _Fresh(
+                        sha256[row] or None, size_bytes[row], zero_ns + at_ns[row]
+                    )
+                else:
+                    known.sha256 = known.sha256 or sha256[row] or None
+            elif sha256[row]:
+                learned[artifact_id] = sha256[row]
 
     def _flush_ids(self, writer: Writer) -> None:
         self._paths.flush(writer)
         self._processes.flush(writer)
         self._versions.flush(writer)
-        self._artifacts.flush(writer, self._artifact_row)
+        self._artifacts.flush(writer, self._artifact_columns)
 
-    def _artifact_row(self, blake3: bytes) -> dict[str, Any]:
-        fresh = self._fresh_artifacts[blake3]
+    def _artifact_columns(self, blake3: list[bytes]) -> dict[str, Any]:
+        fresh = [self._fresh_artifacts[each] for each in blake3]
         return {
-            "sha256": fresh.sha256,
-            "size_bytes": fresh.size_bytes,
-            "first_seen_ns": fresh.first_seen_ns,
+            "sha256": [each.sha256 for each in fresh],
+            "size_bytes": [each.size_bytes for each in fresh],
+            "first_seen_ns": [each.first_seen_ns for each in fresh],
         }
 
     def _keep(self, batch: ResolvedBatch, recorded: Recorded, writer: Writer) -> None:
-        batch = replace(batch, digests=tuple(self._surest(batch.digests, writer)))
+        batch = replace(batch, digests=self._surest(batch.digests, writer))
         self._describe(rows.newest_description(batch.processes), writer)
         writer.append("access", rows.access_columns(batch.accesses))
         for name, table in rows.ROW_TABLES.items():
             writer.append(table, rows.columns_of(getattr(batch, name)))
-        writer.append("version_digest", rows.columns_of(batch.digests))
+        writer.append("version_digest", rows.digest_columns(batch.digests))
         for loss in batch.losses:
             if loss.lost:
                 recorded.lost[loss.record_class] = (
@@ -268,12 +283,10 @@ class Recorder:
             )
         writer.append("process", rows.columns_of(processes))
 
-    def _surest(self, digests: Sequence[DigestRow], writer: Writer) -> list[DigestRow]:
+    def _surest(self, digests: DigestColumns, writer: Writer) -> DigestColumns:
         """Drop digests that say less than what is stored, and what is stored that says less."""
-        if not digests:
-            return []
-        versions = np.array([row.version_id for row in digests], np.int64)
-        prints = fingerprint([versions.astype(np.uint64)])
+        versions = digests.version_id
+        prints = fingerprint([versions.view(np.uint64)])
         asked = versions[self._digested.maybe(prints)]
         stored: dict[int, int] = {}
         if len(asked):
@@ -283,7 +296,7 @@ class Recorder:
             )
             stored = dict(found)
         kept = rows.surest(digests, stored)
-        replaced = [row.version_id for row in kept if row.version_id in stored]
+        replaced = [each for each in kept.version_id.tolist() if each in stored] if stored else []
         if replaced:
             writer.rows_with(
                 {"version_id": replaced},

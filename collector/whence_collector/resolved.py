@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
+    Texts = npt.NDArray[np.object_]  # of str or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +89,16 @@ class NameRow:
 
 
 @dataclass(frozen=True, slots=True)
-class DigestRow:
-    """What a file version holds."""
+class DigestColumns:
+    """What file versions hold, as equally long arrays; row i is element i of each."""
 
-    version_id: int
-    state: int  # whence.v1.DigestState
-    artifact_id: int | None
-    size_bytes: int
-    reason: str | None
-    at_unix_ns: int
-    path_id: int
+    version_id: Ints
+    state: Ints  # whence.v1.DigestState
+    artifact_id: Ints  # 0 where there is no digest
+    size_bytes: Ints
+    reason: Texts  # None where there is none
+    at_unix_ns: Ints
+    path_id: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class ResolvedBatch:
     ends: tuple[EndRow, ...]
     accesses: AccessColumns
     names: tuple[NameRow, ...]
-    digests: tuple[DigestRow, ...]
+    digests: DigestColumns
     code_states: tuple[CodeRow, ...]
     streams: tuple[StreamRow, ...]
     losses: tuple[LossRow, ...]

@@ -104,27 +104,25 @@ def restore_book(book: RunBook, writer: Writer) -> None:
 def restore_index(index: EdgeIndex, writer: Writer) -> None:
     """Put back who wrote what, and which content it is."""
     writes = writer.arrays(
-        "SELECT process_id, version_id, min(first_unix_ns) AS first_ns, "
-        "max(last_unix_ns) AS last_ns FROM access WHERE op IN (2, 5) OR flags & 2 != 0 "
-        "GROUP BY process_id, version_id ORDER BY first_ns"
+        "SELECT process_id, version_id, max(last_unix_ns) AS last_ns FROM access "
+        "WHERE version_id != 0 AND (op IN (2, 5) OR flags & 2 != 0) "
+        "GROUP BY process_id, version_id ORDER BY min(first_unix_ns)"
     )
-    index.add_writes(
-        *(writes[name] for name in ("process_id", "version_id", "first_ns", "last_ns"))
-    )
+    index.add_writes(*(writes[name] for name in ("process_id", "version_id", "last_ns")))
     seen = writer.arrays(
         "SELECT version_id, min(first_unix_ns) AS first_ns, "
         "max((op IN (1, 3, 4))::BIGINT) AS was_read FROM access GROUP BY version_id"
     )
     index.restore_seen(seen["version_id"], seen["first_ns"], seen["was_read"])
-    for version_id, artifact_id, size_bytes in writer.rows(
-        "SELECT version_id, artifact_id, size_bytes FROM version_digest "
+    digests = writer.arrays(
+        "SELECT version_id, artifact_id::BIGINT AS artifact_id, size_bytes FROM version_digest "
         "WHERE artifact_id IS NOT NULL ORDER BY at_unix_ns"
-    ):
-        index.add_digest(version_id, artifact_id, size_bytes)
+    )
+    index.add_digests(*(digests[name] for name in ("version_id", "artifact_id", "size_bytes")))
     linked = writer.arrays(
         "SELECT DISTINCT version_id FROM run_dependency WHERE version_id IS NOT NULL"
     )
-    index.restore_linked(linked["version_id"])
+    index.mark_linked(linked["version_id"])
 
 
 def highest_classified(writer: Writer) -> int:

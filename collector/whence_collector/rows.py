@@ -5,19 +5,21 @@ Pure: ids come in as arrays that the dictionaries of the batch index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from whence_collector.hosts import Origin
+from whence_collector.identity import PROCESS_KEY, VERSION_KEY
 from whence_collector.resolved import (
     AccessColumns,
     CodeRow,
-    DigestRow,
+    DigestColumns,
     EndRow,
     LossRow,
     NameRow,
@@ -29,7 +31,9 @@ from whence_proto.v1 import ingest_pb2 as wire
 
 Ints = npt.NDArray[np.int64]
 
-UNSIGNED = {"inode", "version"}  # columns whose values do not fit 63 bits
+Stacked = TypeVar("Stacked", AccessColumns, DigestColumns)
+
+LEAST_SURE = max(wire.DigestState.values()) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +63,36 @@ def path_positions(batch: wire.Batch) -> Ints:
 
 def texts_at(batch: wire.Batch, positions: Ints) -> list[str]:
     """Return the strings at positions that count from 1."""
-    texts = list(batch.strings)
-    return [texts[at - 1] for at in positions.tolist()]
+    texts = ["", *batch.strings]
+    return [texts[at] for at in positions.tolist()]
 
 
-def process_keys(batch: wire.Batch, origin: Origin) -> list[tuple[int, int, int, int]]:
+def process_keys(batch: wire.Batch, origin: Origin) -> list[bytes]:
     """Return the identity of each process that the batch names."""
-    keys = batch.process_keys
-    return [
-        (origin.boot_id, tgid, start_ns, image)
-        for tgid, start_ns, image in zip(keys.tgid, keys.start_ns, keys.image, strict=True)
-    ]
+    of = batch.process_keys
+    keys = np.empty(len(of.tgid), PROCESS_KEY)
+    keys["boot_id"] = origin.boot_id
+    for name in ("tgid", "start_ns", "image"):
+        keys[name] = np.array(getattr(of, name), PROCESS_KEY[name])
+    return _as_bytes(keys)
 
 
-def version_keys(batch: wire.Batch, origin: Origin) -> list[tuple[int, int, int, int, int, int]]:
+def version_keys(batch: wire.Batch, origin: Origin) -> list[bytes]:
     """Return the identity of each file version that the batch names.
 
     The capture belongs to it: a daemon that starts again counts versions from 0 again.
     """
     of = batch.file_versions
-    return [
-        (origin.boot_id, origin.capture_id, *key)
-        for key in zip(of.device, of.inode, of.generation, of.version, strict=True)
-    ]
+    keys = np.empty(len(of.device), VERSION_KEY)
+    keys["boot_id"], keys["capture_id"] = origin.boot_id, origin.capture_id
+    for name in ("device", "inode", "generation", "version"):
+        keys[name] = np.array(getattr(of, name), VERSION_KEY[name])
+    return _as_bytes(keys)
+
+
+def _as_bytes(records: npt.NDArray[np.void]) -> list[bytes]:
+    found: list[bytes] = records.view(np.dtype((np.void, records.dtype.itemsize))).tolist()
+    return found
 
 
 def resolve(batch: wire.Batch, origin: Origin, ids: BatchIds) -> ResolvedBatch:
@@ -96,7 +107,7 @@ def resolve(batch: wire.Batch, origin: Origin, ids: BatchIds) -> ResolvedBatch:
         ends=tuple(reader.ends()),
         accesses=reader.accesses(),
         names=tuple(reader.names()),
-        digests=tuple(reader.digests()),
+        digests=reader.digests(),
         code_states=tuple(reader.code_states()),
         streams=tuple(reader.streams()),
         losses=tuple(reader.losses()),
@@ -109,15 +120,10 @@ def merge(batches: Sequence[ResolvedBatch]) -> ResolvedBatch:
         return batches[0]
     rows = {
         name: tuple(chain.from_iterable(getattr(batch, name) for batch in batches))
-        for name in (*ROW_TABLES, "processes", "digests")
+        for name in (*ROW_TABLES, "processes")
     }
-    columns = (field.name for field in fields(AccessColumns))
-    accesses = AccessColumns(
-        **{
-            name: np.concatenate([getattr(batch.accesses, name) for batch in batches])
-            for name in columns
-        }
-    )
+    accesses = _stacked([batch.accesses for batch in batches])
+    digests = _stacked([batch.digests for batch in batches])
     last = batches[-1]
     return ResolvedBatch(
         host_id=last.host_id,
@@ -125,7 +131,16 @@ def merge(batches: Sequence[ResolvedBatch]) -> ResolvedBatch:
         epoch=last.epoch,
         number=last.number,
         accesses=accesses,
+        digests=digests,
         **rows,
+    )
+
+
+def _stacked(parts: Sequence[Stacked]) -> Stacked:
+    """Join columns of one kind."""
+    kind = type(parts[0])
+    return kind(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind))
     )
 
 
@@ -143,15 +158,19 @@ def columns_of(rows: Sequence[Any]) -> dict[str, Any]:
     """Turn dataclass rows of one class into columns by field name; no rows give no columns."""
     if not rows:
         return {}
-    return {
-        field.name: _column(field.name, [getattr(row, field.name) for row in rows])
-        for field in fields(rows[0])
-    }
+    return {field.name: [getattr(row, field.name) for row in rows] for field in fields(rows[0])}
 
 
-def access_columns(accesses: AccessColumns) -> dict[str, Ints]:
+def access_columns(accesses: AccessColumns) -> dict[str, Any]:
     """Name the columns of table access."""
     return {field.name: getattr(accesses, field.name) for field in fields(AccessColumns)}
+
+
+def digest_columns(digests: DigestColumns) -> dict[str, Any]:
+    """Name the columns of table version_digest."""
+    columns = {field.name: getattr(digests, field.name) for field in fields(DigestColumns)}
+    artifact_id = columns["artifact_id"]
+    return columns | {"artifact_id": pa.array(artifact_id, mask=artifact_id == 0)}
 
 
 def newest_description(processes: Sequence[ProcessRow]) -> list[ProcessRow]:
@@ -159,22 +178,23 @@ def newest_description(processes: Sequence[ProcessRow]) -> list[ProcessRow]:
     return list({row.process_id: row for row in processes}.values())
 
 
-def surest(digests: Sequence[DigestRow], stored: Mapping[int, int]) -> list[DigestRow]:
+def surest(digests: DigestColumns, stored: Mapping[int, int]) -> DigestColumns:
     """Keep at most one digest a version: one surer than its stored state, the first of equals.
 
     stored: DigestState by version_id. States are numbered from the surest (verified) down.
     """
-    best: dict[int, DigestRow] = {}
-    for row in digests:
-        standing = best[row.version_id].state if row.version_id in best else None
-        standing = stored.get(row.version_id) if standing is None else standing
-        if standing is None or row.state < standing:
-            best[row.version_id] = row
-    return list(best.values())
-
-
-def _column(name: str, values: list[Any]) -> Any:
-    return np.array(values, np.uint64) if name in UNSIGNED else values
+    count = len(digests.version_id)
+    order = np.lexsort((np.arange(count), digests.state, digests.version_id))
+    versions = digests.version_id[order]
+    best = np.ones(count, np.bool_)
+    best[1:] = versions[1:] != versions[:-1]
+    kept = np.sort(order[best])
+    if stored:
+        known = [stored.get(each, LEAST_SURE) for each in digests.version_id[kept].tolist()]
+        kept = kept[digests.state[kept] < np.array(known)]
+    if len(kept) == count:
+        return digests
+    return DigestColumns(*(getattr(digests, each.name)[kept] for each in fields(DigestColumns)))
 
 
 class _Reader:
@@ -183,49 +203,44 @@ class _Reader:
     def __init__(self, batch: wire.Batch, origin: Origin, ids: BatchIds) -> None:
         self._batch = batch
         self._boot_id = origin.boot_id
-        self._process = ids.processes.tolist()
-        self._version = ids.versions.tolist()
-        self._path = ids.paths.tolist()
-        self._artifact = ids.artifacts.tolist()
         self._ids = ids
+        self._process = ids.processes.tolist()
         self._text: list[str | None] = [None, *batch.strings]
         self._zero_ns = batch.base_ns + batch.wall_offset_ns
 
     def processes(self) -> list[ProcessRow]:
-        starts = self._batch.process_starts
-        arguments = _split(
-            starts.argument_count, [self._text[at] or "" for at in starts.argument_text]
-        )
-        keys = self._batch.process_keys
+        starts, keys = self._batch.process_starts, self._batch.process_keys
         text = self._text
+        arguments = _split(starts.argument_count, [text[at] or "" for at in starts.argument_text])
         return [
-            ProcessRow(
-                process_id=self._process[at],
-                boot_id=self._boot_id,
-                tgid=keys.tgid[at - 1],
-                start_ns=keys.start_ns[at - 1],
-                image=keys.image[at - 1],
-                parent_process_id=self._process[starts.parent[row]] or None,
-                at_unix_ns=self._zero_ns + starts.at_ns[row],
-                origin=starts.origin[row],
-                exe=text[starts.exe_text[row]],
-                exe_version_id=self._version[starts.exe_file[row]] or None,
-                script=text[starts.script_text[row]],
-                argv=arguments[row],
-                arguments_truncated=starts.arguments_truncated[row],
-                cwd=text[starts.cwd_text[row]],
-                uid=starts.uid[row],
-                user_name=text[starts.user_text[row]],
-                login_uid=starts.login_uid[row],
-                session=starts.session[row],
-                process_group=starts.process_group[row],
-                terminal=starts.terminal[row],
-                cgroup=text[starts.cgroup_text[row]],
-                mount_namespace=starts.mount_namespace[row],
-                pid_namespace=starts.pid_namespace[row],
-                command_name=text[starts.command_name_text[row]],
+            ProcessRow(*row)
+            for row in zip(
+                [self._process[at] for at in starts.process],
+                [self._boot_id] * len(arguments),
+                _at(keys.tgid, starts.process),
+                _at(keys.start_ns, starts.process),
+                _at(keys.image, starts.process),
+                [self._process[at] or None for at in starts.parent],
+                [self._zero_ns + at_ns for at_ns in starts.at_ns],
+                starts.origin,
+                [text[at] for at in starts.exe_text],
+                [at or None for at in self._ids.versions[_ints(starts.exe_file)].tolist()],
+                [text[at] for at in starts.script_text],
+                arguments,
+                starts.arguments_truncated,
+                [text[at] for at in starts.cwd_text],
+                starts.uid,
+                [text[at] for at in starts.user_text],
+                starts.login_uid,
+                starts.session,
+                starts.process_group,
+                starts.terminal,
+                [text[at] for at in starts.cgroup_text],
+                starts.mount_namespace,
+                starts.pid_namespace,
+                [text[at] for at in starts.command_name_text],
+                strict=True,
             )
-            for row, at in enumerate(starts.process)
         ]
 
     def ends(self) -> list[EndRow]:
@@ -253,38 +268,38 @@ class _Reader:
 
     def names(self) -> list[NameRow]:
         names = self._batch.name_changes
+        if not names.process:
+            return []
+        path, version = self._ids.paths.tolist(), self._ids.versions.tolist()
         return [
             NameRow(
                 process_id=self._process[process],
                 change=names.change[row],
                 at_unix_ns=self._zero_ns + names.at_ns[row],
-                path_id=self._path[names.path_text[row]],
-                new_path_id=self._path[names.new_path_text[row]],
-                version_id=self._version[names.file[row]] or None,
+                path_id=path[names.path_text[row]],
+                new_path_id=path[names.new_path_text[row]],
+                version_id=version[names.file[row]] or None,
                 directory=names.directory[row],
                 mount_namespace=names.mount_namespace[row],
             )
             for row, process in enumerate(names.process)
         ]
 
-    def digests(self) -> list[DigestRow]:
+    def digests(self) -> DigestColumns:
         digests = self._batch.digests
-        columns = (
-            digests.file,
-            digests.state,
-            self._artifact,
-            digests.size_bytes,
-            digests.reason_text,
-            digests.at_ns,
-            digests.path_text,
+        reason = np.empty(len(digests.file), np.object_)
+        reasons = _ints(digests.reason_text)
+        for row in np.flatnonzero(reasons).tolist():
+            reason[row] = self._text[reasons[row]]
+        return DigestColumns(
+            version_id=self._ids.versions[_ints(digests.file)],
+            state=_ints(digests.state),
+            artifact_id=self._ids.artifacts,
+            size_bytes=_ints(digests.size_bytes),
+            reason=reason,
+            at_unix_ns=_ints(digests.at_ns) + self._zero_ns,
+            path_id=self._ids.paths[_ints(digests.path_text)],
         )
-        version, text, path, zero_ns = self._version, self._text, self._path, self._zero_ns
-        return [
-            DigestRow(
-                version[file], state, artifact or None, size, text[why], zero_ns + at, path[name]
-            )
-            for file, state, artifact, size, why, at, name in zip(*columns, strict=True)
-        ]
 
     def code_states(self) -> list[CodeRow]:
         states = self._batch.code_states
@@ -338,6 +353,11 @@ class _Reader:
 
 def _ints(column: Any) -> Ints:
     return np.array(column, np.int64)
+
+
+def _at(column: Sequence[int], positions: Iterable[int]) -> list[int]:
+    """Return the elements of a dictionary's column at positions that count from 1."""
+    return [column[at - 1] for at in positions]
 
 
 def _split(counts: Sequence[int], values: list[str]) -> list[tuple[str, ...]]:

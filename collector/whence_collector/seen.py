@@ -37,23 +37,28 @@ class Recent(Generic[Key]):
     def get(self, keys: Sequence[Key]) -> list[int | None]:
         """Return the id of each key, None where it is not remembered."""
         found: list[int | None] = list(map(self._new.get, keys))
-        if None in found and self._old:
-            for position, known in enumerate(found):
-                if known is None and (known := self._old.get(keys[position])):
-                    found[position] = known
-                    self.put(keys[position], known)
+        if self._old and None in found:
+            known = {
+                key: identity
+                for key in [key for key, at in zip(keys, found, strict=True) if at is None]
+                if (identity := self._old.get(key)) is not None
+            }
+            self.update(known.items())
+            found = [
+                at if at is not None else known.get(key)
+                for key, at in zip(keys, found, strict=True)
+            ]
         return found
 
-    def put(self, key: Key, identity: int) -> None:
-        """Remember an id that is committed."""
-        if len(self._new) >= self._capacity:
-            self._old, self._new = self._new, {}
-        self._new[key] = identity
-
     def update(self, pairs: Iterable[tuple[Key, int]]) -> None:
-        """Remember many."""
-        for key, identity in pairs:
-            self.put(key, identity)
+        """Remember ids that are committed."""
+        left = list(pairs)
+        while left:
+            if len(self._new) >= self._capacity:
+                self._old, self._new = self._new, {}
+            room = self._capacity - len(self._new)
+            self._new.update(left[:room])
+            left = left[room:]
 
 
 class SeenFilter:

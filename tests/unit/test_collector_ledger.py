@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.traced import Digest, digests_of
 
 from whence_collector import ledger
-from whence_collector.identity import PATHS, VERSIONS, Identities
+from whence_collector.identity import PATHS, VERSION_KEY, VERSIONS, Identities
 from whence_collector.ledger import Ledger, Mark, Verdict
-from whence_collector.resolved import DigestRow
 from whence_collector.rows import surest
 from whence_collector.seen import Recent, SeenFilter, fingerprint
 from whence_collector.store import Store, Writer
@@ -150,12 +150,12 @@ def test_new_ids_are_told_from_old_ones_within_a_transaction(store: Store) -> No
 
 
 def test_numbers_up_to_64_bits_identify_a_version(store: Store) -> None:
-    key = (1, 1, 2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1)
+    key = np.array([(1, 1, 2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1)], VERSION_KEY).tobytes()
     ids = []
     for _ in range(2):
         versions = Identities(VERSIONS)
 
-        def work(writer: Writer, versions: Identities[tuple[int, ...]] = versions) -> int:  # type: ignore[assignment]  # a key is six ints
+        def work(writer: Writer, versions: Identities[bytes] = versions) -> int:
             versions.resume(writer)
             found = int(versions.resolve([key], writer)[0])
             versions.flush(writer)
@@ -194,8 +194,8 @@ def test_the_newest_keys_are_remembered_and_old_ones_forgotten() -> None:
     assert recent.get([30, 21, 1]) == [130, 121, None]
 
 
-def digest(version_id: int, state: int, artifact_id: int | None = None) -> DigestRow:
-    return DigestRow(version_id, state, artifact_id, 1, None, 0, 1)
+def digest(version_id: int, state: int, artifact_id: int = 0) -> Digest:
+    return (version_id, state, artifact_id, 1, None, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def digest(version_id: int, state: int, artifact_id: int | None = None) -> Diges
 def test_only_a_surer_digest_takes_the_place_of_a_stored_one(
     given_states: list[int], stored: dict[int, int], kept: list[int]
 ) -> None:
-    rows = surest([digest(5, state) for state in given_states], stored)
+    found = surest(digests_of([digest(5, state) for state in given_states]), stored)
 
-    assert [row.state for row in rows] == kept
+    assert found.state.tolist() == kept
 
 
 def test_the_first_of_two_equal_digests_stands() -> None:
-    rows = surest([digest(5, 1, 10), digest(5, 1, 11), digest(6, 4)], {})
+    found = surest(digests_of([digest(5, 1, 10), digest(5, 1, 11), digest(6, 4)]), {})
 
-    assert rows == [digest(5, 1, 10), digest(6, 4)]
+    assert (found.version_id.tolist(), found.artifact_id.tolist()) == ([5, 6], [10, 0])

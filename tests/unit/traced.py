@@ -14,7 +14,7 @@ from whence_collector import rows
 from whence_collector.resolved import (
     AccessColumns,
     CodeRow,
-    DigestRow,
+    DigestColumns,
     EndRow,
     LossRow,
     NameRow,
@@ -24,7 +24,7 @@ from whence_collector.resolved import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from whence_collector.derive import Deriver
     from whence_collector.store import Store, Writer
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 FORK, EXEC, SNAPSHOT = 1, 2, 3
 SECOND_NS = 1_000_000_000
 NOON_NS = 1_800_000_000 * SECOND_NS
+
+
+# version_id, DigestState, artifact_id, size_bytes, reason, at_unix_ns, path_id
+Digest = tuple[int, int, int, int, str | None, int, int]
 
 
 @dataclass(slots=True)
@@ -47,7 +51,7 @@ class Host:
     streams: list[StreamRow] = field(default_factory=list)
     accesses: list[tuple[int, ...]] = field(default_factory=list)
     names: list[NameRow] = field(default_factory=list)
-    digests: list[DigestRow] = field(default_factory=list)
+    digests: list[Digest] = field(default_factory=list)
     code_states: list[CodeRow] = field(default_factory=list)
     losses: list[LossRow] = field(default_factory=list)
     paths: dict[str, int] = field(default_factory=dict)
@@ -187,7 +191,7 @@ class Host:
         """Say what a version holds: contents are told apart by their text."""
         artifact_id = self.artifacts.setdefault(content, len(self.artifacts) + 1)
         self.digests.append(
-            DigestRow(version, 1, artifact_id, size_bytes, None, self.tick(), self.path_id(path))
+            (version, 1, artifact_id, size_bytes, None, self.tick(), self.path_id(path))
         )
 
     def rename(self, process: ProcessRow, old: str, new: str, version: int | None = None) -> None:
@@ -227,7 +231,7 @@ class Host:
             ends=tuple(self.ends),
             accesses=AccessColumns(*accesses),
             names=tuple(self.names),
-            digests=tuple(self.digests),
+            digests=digests_of(self.digests),
             code_states=tuple(self.code_states),
             streams=tuple(self.streams),
             losses=tuple(self.losses),
@@ -294,7 +298,7 @@ class Machine:
         writer.append("access", rows.access_columns(batch.accesses))
         for name, table in rows.ROW_TABLES.items():
             writer.append(table, rows.columns_of(getattr(batch, name)))
-        writer.append("version_digest", rows.columns_of(batch.digests))
+        writer.append("version_digest", rows.digest_columns(batch.digests))
         self.deriver.apply(batch, writer)
 
     def _store_dictionaries(self, batch: ResolvedBatch, writer: Writer) -> None:
@@ -304,7 +308,8 @@ class Machine:
         writer.append("path", {"path_id": [i for _, i in paths], "path": [p for p, _ in paths]})
         contents = list(host.artifacts.items())[self.stored_artifacts :]
         self.stored_artifacts = len(host.artifacts)
-        sizes = {row.artifact_id: row.size_bytes for row in batch.digests}
+        digests = batch.digests
+        sizes = dict(zip(digests.artifact_id.tolist(), digests.size_bytes.tolist(), strict=True))
         writer.append(
             "artifact",
             {
@@ -314,7 +319,7 @@ class Machine:
                 "first_seen_ns": [NOON_NS for _ in contents],
             },
         )
-        versions = sorted({row.version_id for row in batch.digests})
+        versions = sorted(set(digests.version_id.tolist()))
         writer.append(
             "file_version",
             {
@@ -327,6 +332,20 @@ class Machine:
                 "version": [0 for _ in versions],
             },
         )
+
+
+def digests_of(given: Sequence[Digest]) -> DigestColumns:
+    """Return digests as columns."""
+    numbers = np.array([(*row[:4], *row[5:]) for row in given], np.int64).reshape(-1, 6)
+    return DigestColumns(
+        version_id=numbers[:, 0],
+        state=numbers[:, 1],
+        artifact_id=numbers[:, 2],
+        size_bytes=numbers[:, 3],
+        reason=np.array([row[4] for row in given], np.object_),
+        at_unix_ns=numbers[:, 4],
+        path_id=numbers[:, 5],
+    )
 
 
 def blake3_of(content: str) -> bytes:
