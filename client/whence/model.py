@@ -285,6 +285,8 @@ def order_productions(found: Found, path: str | None, host: str | None) -> tuple
     def rank(production: Production) -> int:
         if path is not None and production.path == path and host in (None, production.run.host):
             return 0
+        if production.truncated and not production.inputs:
+            return 3  # the collector put another one first and told only that one in full
         return 2 if digest in {edge.digest for edge in production.inputs} else 1
 
     best = min(found.productions, key=rank, default=None)

@@ -16,7 +16,7 @@ from whence_collector.names import Change, Written, standing_names
 from whence_proto.v1 import query_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from whence_collector.store import Reader, Row
 
@@ -24,7 +24,6 @@ PREFIX_DIGITS = 6
 CANDIDATES = 20
 LISTED = 50  # consumers, versions of a path
 PRODUCTIONS = 20
-PRODUCTIONS_IN_FULL = 5  # with inputs and ancestry; the rest are copies of the same story
 INPUTS_LISTED = 1000
 ROOTS_LISTED = 200
 ANCESTRY_LISTED = 200
@@ -58,6 +57,7 @@ CONSUMERS = """
 SELECT m.run_id, min(a.first_unix_ns)
 FROM access a
 JOIN process_run m USING (process_id)
+JOIN run r ON r.run_id = m.run_id AND r.kind NOT IN ('canary', 'question')
 WHERE a.version_id IN (SELECT version_id FROM version_digest WHERE artifact_id = ?)
     AND a.op IN (1, 3, 4)
 GROUP BY m.run_id
@@ -98,10 +98,21 @@ OPS = {
     14: "rename",
 }
 NAMED = """
-SELECT coalesce(o.final_path, n.path)
-FROM path n
-LEFT JOIN run_output_name o ON o.path_id = n.path_id AND o.run_id = ? AND o.version_id = ?
-WHERE n.path_id = ?
+WITH made AS (
+    SELECT unnest(?::VARCHAR[]) AS run_id, unnest(?::BIGINT[]) AS version_id,
+        unnest(?::INTEGER[]) AS path_id, unnest(range(1000)) AS nth
+)
+SELECT m.nth, coalesce(o.final_path, n.path)
+FROM made m
+JOIN path n ON n.path_id = m.path_id
+LEFT JOIN run_output_name o
+    ON o.path_id = m.path_id AND o.run_id = m.run_id AND o.version_id = m.version_id
+WHERE m.run_id IS NOT NULL
+"""
+# Whether any of these outputs can have moved since: mostly not, and the rest is not asked.
+MOVED = """
+SELECT 1 FROM name_change
+WHERE (version_id IN (SELECT unnest(?::BIGINT[])) OR directory) AND at_unix_ns > ? LIMIT 1
 """
 # Later changes on the same host: of any folder, or of this very name and those it got.
 LATER_CHANGES = """
@@ -149,7 +160,7 @@ def find(reader: Reader, lineage: Lineage, request: wire.FindRequest) -> wire.Fi
     if len(found) > 1:
         reply.candidates.extend(f"blake3:{row[1]}" for row in found)
     elif found:
-        _add_artifact(reader, lineage, found[0], reply)
+        _add_artifact(reader, lineage, found[0], request, reply)
     elif not request.path:
         raise NotFound(f"no content with digest {request.digest} was ever seen")
     return reply
@@ -179,7 +190,9 @@ def consumers_of(reader: Reader, artifact_id: int, limit: int) -> list[tuple[str
     return reader.rows(CONSUMERS, (artifact_id, limit))
 
 
-def _add_artifact(reader: Reader, lineage: Lineage, row: Row, reply: wire.FindReply) -> None:
+def _add_artifact(
+    reader: Reader, lineage: Lineage, row: Row, request: wire.FindRequest, reply: wire.FindReply
+) -> None:
     artifact_id, blake3, sha256, size_bytes, first_seen_ns = row
     seen = reader.rows(LAST_SEEN, (artifact_id,))
     path, host = seen[0] if seen else (None, None)
@@ -193,16 +206,33 @@ def _add_artifact(reader: Reader, lineage: Lineage, row: Row, reply: wire.FindRe
     )
     made = [_Made(*each) for each in reader.rows(MADE, (artifact_id, PRODUCTIONS))]
     runs = rows.run_summaries(reader, {each.run_id for each in made})
+    made = [each for each in made if each.run_id in runs]
+    names = _names_now(reader, made, runs)
+    readers = {run_id for run_id, _ in consumers_of(reader, artifact_id, LISTED)}
+    made.sort(key=lambda each: _rank(names[each], runs[each.run_id], readers, request))
+    processes = rows.processes(reader, [each.process_id for each in made], PRODUCTIONS)
+    by_id = {process.process_id: process for process in processes}
     rows.add_counts(reader, runs)
-    for position, each in enumerate(made):
-        if each.run_id in runs:
-            production = _production(reader, each, runs[each.run_id])
-            if position < PRODUCTIONS_IN_FULL:
-                _add_origin(reader, lineage, each, production)
-            else:
-                production.truncated = True
-            reply.productions.append(production)
+    for each in made:
+        production = wire.Production(
+            run=runs[each.run_id],
+            process=by_id.get(str(each.process_id)),
+            path=names[each],
+            written_unix_ns=each.written_ns,
+            complete=True,
+            truncated=True,
+        )
+        if each is made[0]:
+            _add_origin(reader, lineage, each, production)
+        reply.productions.append(production)
     _add_consumers(reader, artifact_id, reply)
+
+
+def _rank(name: str, run: wire.RunSummary, readers: set[str], request: wire.FindRequest) -> int:
+    """Order productions: of the very path that was asked for, then what is no mere copy."""
+    if name == request.path and request.host in ("", run.host):
+        return 0
+    return 2 if run.run_id in readers else 1
 
 
 def _add_consumers(reader: Reader, artifact_id: int, reply: wire.FindReply) -> None:
@@ -213,25 +243,25 @@ def _add_consumers(reader: Reader, artifact_id: int, reply: wire.FindReply) -> N
     reply.consumers.extend(runs[run_id] for run_id in listed[:LISTED])
 
 
-def _production(reader: Reader, made: _Made, run: wire.RunSummary) -> wire.Production:
-    process = rows.processes(reader, [made.process_id], 1)
-    return wire.Production(
-        run=run,
-        process=process[0] if process else None,
-        path=_name_now(reader, made),
-        written_unix_ns=made.written_ns,
-        complete=True,
-    )
-
-
-def _name_now(reader: Reader, made: _Made) -> str:
-    """Return the output's name with all renames applied, those after its run too."""
-    path = str(reader.rows(NAMED, (made.run_id, made.version_id, made.path_id))[0][0])
-    ended = reader.rows("SELECT ended_ns FROM run WHERE run_id = ?", (made.run_id,))
-    since_ns = max(made.written_ns, (ended[0][0] or 0) if ended else 0)
-    changes = reader.rows(LATER_CHANGES, (made.process_id, since_ns, made.version_id))
-    written = Written(made.version_id, path, 0)
-    return standing_names([written], [Change(*row) for row in changes])[made.version_id].path
+def _names_now(
+    reader: Reader, made: Sequence[_Made], runs: Mapping[str, wire.RunSummary]
+) -> dict[_Made, str]:
+    """Return the outputs' names with all renames applied, those after their runs too."""
+    keys = [each.run_id for each in made], [each.version_id for each in made]
+    named = reader.rows(NAMED, (*keys, [each.path_id for each in made]))
+    names = {made[position]: str(path) for position, path in named}
+    since = {
+        each: max(each.written_ns, runs[each.run_id].ended_unix_ns)
+        for each in made
+        if each in names
+    }
+    moved = reader.rows(MOVED, (keys[1], min(since.values(), default=0)))
+    for each in since if moved else ():
+        changes = reader.rows(LATER_CHANGES, (each.process_id, since[each], each.version_id))
+        written = Written(each.version_id, names[each], 0)
+        standing = standing_names([written], [Change(*row) for row in changes])
+        names[each] = standing[each.version_id].path
+    return names
 
 
 def _add_origin(reader: Reader, lineage: Lineage, made: _Made, production: wire.Production) -> None:

@@ -20,11 +20,11 @@ STEPS_LISTED = 10_000
 STATUSES = ("running", "succeeded", "failed", "killed")
 
 # A script wrote what its steps wrote. Everyday session hosts and the daemon's own
-# canaries are listed by nobody's wish.
+# canaries and questions are listed by nobody's wish.
 LIST = """
 WITH RECURSIVE wanted AS (
     SELECT r.run_id, r.started_ns FROM run r
-    WHERE r.kind != 'canary'
+    WHERE r.kind NOT IN ('canary', 'question')
         AND (?1 OR r.parent_run_id IS NULL)
         AND (?2 OR r.kind != 'session')
         AND (?3 IS NULL OR r.user_name = ?3 OR r.uid::VARCHAR = ?3)

@@ -50,7 +50,7 @@ _CODE_SUFFIXES = _words(
     ".cpp .cxx .hpp .cu .cuh .java .scala .kt .swift .f90 .m .sql .awk .sed .mk .cmake .smk "
     ".nf .ninja .proto .hs .ml .php .cs"
 )
-_LIBRARY_SUFFIXES = _words(".a .o .dll .dylib .jar .whl .egg .pyi .mo")
+_LIBRARY_SUFFIXES = _words(".dll .dylib .jar .whl .egg .pyi .mo")
 _SUFFIXES: dict[str, frozenset[str]] = {
     "model": _words(
         ".pt .pth .ckpt .safetensors .gguf .ggml .onnx .joblib .keras .tflite .pb .mlmodel .h5 "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from whence_collector.command_line import (
     base_name,
+    is_interpreter,
     is_shell,
     shell_forced_interactive,
     shell_operand,
@@ -35,7 +36,7 @@ class Role(Enum):
     RECIPE = "recipe"  # a shell that an engine started: one step whatever it runs
     WRAPPER = "wrapper"
     PROGRAM = "program"
-    CANARY = "canary"
+    CANARY = "whence's own"  # the canary, and questions that a person asks with the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def names_of(row: ProcessRow) -> frozenset[str]:
 
 def role_of(row: ProcessRow) -> Role:
     """Return the role of a program by its own description, whoever started it."""
-    if any(CANARY_MARK in word for word in row.argv):
+    if is_canary(row) or is_question(row):
         return Role.CANARY
     if is_shell(row):
         return _shell_role(row)
@@ -115,6 +116,16 @@ def role_of(row: ProcessRow) -> Role:
         if names & launcher.names and (launcher.words is None or launcher.words.search(rest)):
             return launcher.role
     return Role.PROGRAM
+
+
+def is_canary(row: ProcessRow) -> bool:
+    """Tell whether a program is a daemon's proof of life."""
+    return any(CANARY_MARK in word for word in row.argv)
+
+
+def is_question(row: ProcessRow) -> bool:
+    """Tell whether a program is the client: it reads a file only to ask about it."""
+    return is_interpreter(row) and words_of(row)[0] == "whence"
 
 
 def _shell_role(row: ProcessRow) -> Role:

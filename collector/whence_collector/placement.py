@@ -15,6 +15,7 @@ from whence_collector.launchers import (
     Role,
     container_of,
     is_cron,
+    is_question,
     is_service_manager,
     unit_of,
 )
@@ -126,7 +127,7 @@ def _namespaces_differ(row: ProcessRow, above: ProcessRow) -> bool:
 
 def _kind(row: ProcessRow, role: Role, above: ProcessRow | None) -> str:
     if role is Role.CANARY:
-        return "canary"
+        return "question" if is_question(row) else "canary"
     unit = unit_of(row) or ""
     if above is not None and is_cron(above):
         return "cron"

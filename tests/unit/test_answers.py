@@ -116,8 +116,10 @@ def test_copy_is_a_production_of_its_own_that_leads_to_the_original(asked: Asked
     host.end(copy)
     host.digest(7, "model")
     asked.machine.deliver()
-    reply = asked.find("model")
+    reply = asked.find("model", path="/d/copy.pt")
+    original_first = asked.find("model")
 
+    assert original_first.productions[0].run.command == "python train.py"
     assert [(made.run.command, made.path) for made in reply.productions] == [
         ("cp model.pt copy.pt", "/d/copy.pt"),
         ("python train.py", "/d/model.pt"),

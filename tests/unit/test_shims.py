@@ -38,3 +38,13 @@ def test_script_that_becomes_another_program_keeps_its_steps() -> None:
     observed.deliver()
 
     assert observed.run(prepare) != observed.run(last)
+
+
+def test_question_to_whence_is_a_run_of_its_own_kind() -> None:
+    observed = Observed()
+    host = observed.host
+    shell = host.spawn(None, "-bash", terminal=TERMINAL)
+    client = host.spawn(shell, "python3", "/usr/local/bin/whence", "model.pt", process_group=78)
+    observed.deliver()
+
+    assert observed.run(client).kind == "question"
