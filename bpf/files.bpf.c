@@ -7,10 +7,15 @@
 #include "identity.bpf.h"
 #include "path.bpf.h"
 
-/* What one touch is about; built once per call, on the stack. */
+/*
+ * What one touch is about; built once per call, on the stack. Kernel addresses
+ * are plain numbers here, so that functions which take a touch are global: the
+ * verifier then walks each once and not once per caller, which is most of the
+ * time that loading takes.
+ */
 struct touch {
-	struct task_struct *task;
-	struct file *file;
+	__u64 task;
+	__u64 file;
 	__u64 bytes;
 	__s32 fd;
 	__u32 slot;
@@ -61,14 +66,22 @@ static __always_inline __u64 note_truncation(const struct whence_file *file)
 }
 
 /* The first touch of its kind: say so now, with the path. */
-static __noinline int send_touch(struct touch *touch, __u64 number)
+__noinline int send_touch(struct touch *touch, __u64 number)
 {
 	struct whence_record *record;
-	struct task_struct *task = touch->task;
-	struct file *file = touch->file;
-	struct inode *inode = file->f_inode;
-	__u64 id = next_text_id(touch->slot);
-	__u32 flags = touch->flags;
+	struct task_struct *task;
+	struct inode *inode;
+	struct file *file;
+	__u32 flags;
+	__u64 id;
+
+	if (!touch)
+		return 0;
+	task = typed(struct task_struct, touch->task);
+	file = typed(struct file, touch->file);
+	inode = file->f_inode;
+	id = next_text_id(touch->slot);
+	flags = touch->flags;
 
 	flags |= send_path_at(&file->f_path, id,
 			   WHENCE_TEXT_PATH, touch->slot);
@@ -170,17 +183,21 @@ static __always_inline void use_once(struct touch *touch, struct whence_use_key 
 }
 
 /* Regular files by kind; a pipe or FIFO only as a stream; the rest not at all. */
-static __noinline int use_file(struct touch *touch)
+__noinline int use_file(struct touch *touch)
 {
-	struct inode *inode = touch->file->f_inode;
-	__u32 type = inode->i_mode & S_IFMT;
 	struct whence_use_key key;
+	struct inode *inode;
+	__u32 type;
 
+	if (!touch)
+		return 0;
+	inode = typed(struct file, touch->file)->f_inode;
+	type = inode->i_mode & S_IFMT;
 	if (type != S_IFREG && type != S_IFIFO)
 		return 0;
 	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
 		return 0;
-	key.process = process_of(touch->task);
+	key.process = process_of(typed(struct task_struct, touch->task));
 	key.file = file_of(inode);
 	if (type == S_IFIFO) {
 		if (touch->kind != WHENCE_READ && touch->kind != WHENCE_WRITE)
@@ -200,8 +217,8 @@ static __noinline int use_file(struct touch *touch)
 static __always_inline int touch_fd(struct task_struct *task, __s32 fd, __u16 kind, __s64 bytes)
 {
 	struct touch touch = {
-		.task = task,
-		.file = file_at(task, fd),
+		.task = (__u64)task,
+		.file = (__u64)file_at(task, fd),
 		.bytes = bytes,
 		.fd = fd,
 		.kind = kind,
@@ -212,21 +229,28 @@ static __always_inline int touch_fd(struct task_struct *task, __s32 fd, __u16 ki
 }
 
 /* An open for writing: the file may be new, or empty now. */
-static __noinline int opened(struct touch *touch)
+__noinline int opened(struct touch *touch)
 {
-	struct open_key key = { .tgid = touch->task->tgid, .fd = touch->fd };
-	struct inode *inode = touch->file->f_inode;
 	struct whence_version *version;
 	struct whence_file file;
+	struct open_key key;
+	struct inode *inode;
 	__u64 number = 0;
+	__u32 mode;
 
-	if (!(touch->file->f_mode & FMODE_WRITE) || (inode->i_mode & S_IFMT) != S_IFREG)
+	if (!touch)
+		return 0;
+	key.tgid = typed(struct task_struct, touch->task)->tgid;
+	key.fd = touch->fd;
+	inode = typed(struct file, touch->file)->f_inode;
+	mode = typed(struct file, touch->file)->f_mode;
+	if (!(mode & FMODE_WRITE) || (inode->i_mode & S_IFMT) != S_IFREG)
 		return 0;
 	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
 		return 0;
 	file = file_of(inode);
 	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
-	if (touch->file->f_mode & FMODE_CREATED)
+	if (mode & FMODE_CREATED)
 		touch->flags |= WHENCE_F_CREATED;
 	if (touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)) {
 		number = note_truncation(&file);
@@ -247,7 +271,7 @@ static __noinline int opened(struct touch *touch)
 static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 flags, __u32 slot)
 {
 	struct touch touch = {
-		.task = task, .file = file_at(task, fd), .fd = fd, .slot = slot,
+		.task = (__u64)task, .file = (__u64)file_at(task, fd), .fd = fd, .slot = slot,
 	};
 
 	if (flags & O_TMPFILE_BIT)
@@ -283,7 +307,7 @@ static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, boo
 	__u32 protection = argument(regs, compat, 3), flags = argument(regs, compat, 4);
 	__s32 fd = argument(regs, compat, 5);
 	struct touch touch = {
-		.task = task, .file = file_at(task, fd), .fd = fd,
+		.task = (__u64)task, .file = (__u64)file_at(task, fd), .fd = fd,
 		.kind = WHENCE_MAP, .slot = SCRATCH_CALL,
 	};
 

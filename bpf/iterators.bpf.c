@@ -54,8 +54,8 @@ int seen_file(struct bpf_iter__task_file *context)
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) != S_IFREG || is_pseudo(inode->i_sb->s_magic))
 		return 0;
-	touch.task = typed(struct task_struct, task);
-	touch.file = typed(struct file, file);
+	touch.task = (__u64)task;
+	touch.file = (__u64)file;
 	touch.fd = context->fd;
 	identity = file_of(inode);
 	if (file->f_mode & FMODE_WRITE) {

@@ -64,12 +64,12 @@ int on_uring(__u64 *arguments)
 	task = uring_task(request);
 	if (!touch.kind || !task || !in_scope(task))
 		return 0;
-	touch.task = typed(struct task_struct, task);
 	if (touch.kind == WHENCE_OPEN_WRITE)
-		return uring_opened(touch.task, request, result);
+		return uring_opened(typed(struct task_struct, task), request, result);
 	if (touch.kind == WHENCE_CLOSE_WRITE || !request->file)
 		return 0;
-	touch.file = typed(struct file, request->file);
+	touch.task = (__u64)task;
+	touch.file = (__u64)request->file;
 	touch.bytes = result;
 	return use_file(&touch);
 }
