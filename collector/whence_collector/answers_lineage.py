@@ -6,59 +6,50 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from whence_collector import answer_rows as rows
-from whence_collector.answers_find import (
-    add_completeness,
+from whence_collector import touches
+from whence_collector.answers_content import (
+    Artifact,
     artifacts_of,
     consumers_of,
-    productions_of,
+    makers_of,
+    versions_of,
 )
+from whence_collector.answers_origin import undigested_inputs
 from whence_collector.answers_runs import family_of, resolve_run
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
-from whence_collector.lineage import ALWAYS, Lineage, Reached
+from whence_collector.incomplete import add_completeness
+from whence_collector.lineage import ALWAYS, Reached
+from whence_collector.lookups import among
 from whence_proto.v1 import query_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
+    from whence_collector.graph import Graph
     from whence_collector.store import Reader
+    from whence_collector.touches import Sides, Touches
 
 NODES_DEFAULT, NODES_CAP = 5_000, 100_000
 STARTS = 1_000
 RUN_ID_DIGITS = 16
 STREAMS = """
 SELECT parent_run_id, child_run_id, min(read_ns) FROM run_dependency
-WHERE strength = 'stream' AND parent_run_id IN (SELECT unnest(?::VARCHAR[]))
-    AND child_run_id IN (SELECT unnest(?::VARCHAR[]))
+WHERE strength = 'stream' AND {among_parents} AND {among_children}
 GROUP BY parent_run_id, child_run_id
 """
-START_FILES = """
-SELECT m.run_id, a.version_id, arg_max(coalesce(o.final_path, n.path), a.last_unix_ns),
-    any_value(k.class),
-    d.artifact_id, lower(hex(t.blake3)), d.state, d.reason, d.size_bytes, sum(a.bytes)::BIGINT,
-    min(a.first_unix_ns), max(a.last_unix_ns)
-FROM access a
-JOIN process_run m USING (process_id)
-JOIN path n ON n.path_id = a.path_id
-JOIN path_class k ON k.path_id = a.path_id
-LEFT JOIN run_output_name o
-    ON o.run_id = m.run_id AND o.version_id = a.version_id AND o.path_id = a.path_id
-JOIN version_digest d ON d.version_id = a.version_id
-JOIN artifact t ON t.artifact_id = d.artifact_id
-WHERE d.artifact_id = ? AND list_contains(?, a.op)
-GROUP BY m.run_id, a.version_id, d.artifact_id, t.blake3, d.state, d.reason, d.size_bytes
-"""
-READS, WRITES = [1, 3, 4], [2, 4, 5]
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """Where a walk begins: its name, the bound of each run, and the content if it is one."""
+    """Where a walk begins: its name, bounds by run, versions if it is a content."""
 
     name: str
     bounds: dict[str, int]
-    artifact_id: int | None
+    version_ids: frozenset[int]
 
 
 class _Drawing:
@@ -77,14 +68,7 @@ class _Drawing:
             key=file.key,
             path=file.path,
             root=True,
-            **rows.given(
-                ("digest", "state", "size_bytes"),
-                (
-                    file.key if file.blake3 else None,
-                    rows.STATES.get(file.state or 0),
-                    file.size_bytes if file.blake3 else None,
-                ),
-            ),
+            **{name: value for name, value in file.told().items() if name != "reason"},
         )
         setattr(node, "class", file.file_class)  # a keyword, so no argument can name it
         self._files[file.key] = node
@@ -104,7 +88,17 @@ class _Drawing:
         return len(self._files) + len(self.reply.runs)
 
 
-def lineage(reader: Reader, graph: Lineage, request: wire.LineageRequest) -> wire.LineageReply:
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is drawn: runs with their bounds, their touches, files of some classes, at most room."""
+
+    touched: Touches
+    bounds: Mapping[str, int]
+    classes: Collection[str]
+    room: int
+
+
+def lineage(reader: Reader, graph: Graph, request: wire.LineageRequest) -> wire.LineageReply:
     """Answer Lineage; raises InvalidRequest or NotFound for a start that means nothing."""
     start = _start(reader, request)
     walk = graph.downstream if request.downstream else graph.upstream
@@ -116,18 +110,31 @@ def lineage(reader: Reader, graph: Lineage, request: wire.LineageRequest) -> wir
     drawing.reply.runs.extend(runs[run_id] for run_id in kept if run_id in runs)
     bounds = {run_id: reached[run_id].bound_ns for run_id in kept if run_id in runs}
     classes = CLASSES if request.all_classes else SHOWN
-    room = max(limit - len(bounds), 1)
+    touched = touches.load(reader, graph.classes, bounds)
+    scope = _Scope(touched, bounds, classes, max(limit - len(bounds), 1))
     if request.downstream:
-        _draw_down(reader, drawing, start, bounds, classes, room)
+        _draw_down(reader, drawing, start, scope)
     else:
-        _draw_up(reader, drawing, start, bounds, classes, room)
-    for parent, child, at_ns in reader.rows(STREAMS, (list(bounds), list(bounds))):
-        drawing.reply.edges.add(run_id=parent, to_run_id=child, write=True, at_unix_ns=at_ns)
-    drawing.reply.truncated = drawing.nodes() >= limit or len(kept) < len(
-        [each for each in reached.values() if not request.depth or each.hops < request.depth]
+        _draw_up(reader, drawing, start, scope)
+    _draw_streams(reader, drawing, bounds)
+    drawing.reply.truncated = (
+        touched.truncated
+        or drawing.nodes() >= limit
+        or len(kept)
+        < len([each for each in reached.values() if not request.depth or each.hops < request.depth])
     )
-    add_completeness(drawing.reply, runs.values())
+    inputs = [] if request.downstream else [touched.inputs(bounds, SHOWN)]
+    undigested = undigested_inputs(reader, touches.joined(inputs))
+    add_completeness(drawing.reply, runs.values(), list(undigested.values()))
     return drawing.reply
+
+
+def _draw_streams(reader: Reader, drawing: _Drawing, bounds: Collection[str]) -> None:
+    parents, parent_params = among("parent_run_id", bounds)
+    children, child_params = among("child_run_id", bounds)
+    sql = STREAMS.format(among_parents=parents, among_children=children)
+    for parent, child, at_ns in reader.rows(sql, (*parent_params, *child_params)) if bounds else ():
+        drawing.reply.edges.add(run_id=parent, to_run_id=child, write=True, at_unix_ns=at_ns)
 
 
 def _start(reader: Reader, request: wire.LineageRequest) -> _Start:
@@ -140,24 +147,25 @@ def _start(reader: Reader, request: wire.LineageRequest) -> _Start:
                 raise
         else:
             bound = 0 if request.downstream else ALWAYS
-            return _Start(run_id, dict.fromkeys(family_of(reader, run_id), bound), None)
+            return _Start(run_id, dict.fromkeys(family_of(reader, run_id), bound), frozenset())
     found = artifacts_of(reader, text, 2)
     if not found:
         raise NotFound(f"no content and no run is known as {text}; `whence log` lists runs")
     if len(found) > 1:
         raise InvalidRequest(f"{text} means several contents; write more digits")
-    return _start_at_content(reader, found[0][0], found[0][1], downstream=request.downstream)
+    return _start_at_content(reader, found[0], downstream=request.downstream)
 
 
-def _start_at_content(reader: Reader, artifact_id: int, blake3: str, *, downstream: bool) -> _Start:
+def _start_at_content(reader: Reader, artifact: Artifact, *, downstream: bool) -> _Start:
+    version_ids = [version_id for version_id, _ in versions_of(reader, artifact.artifact_id)]
     bounds: dict[str, int] = {}
     if downstream:
-        for run_id, at_ns in consumers_of(reader, artifact_id, STARTS):
+        for run_id, at_ns in consumers_of(reader, version_ids, STARTS):
             bounds[run_id] = min(at_ns, bounds.get(run_id, ALWAYS))
     else:
-        for run_id, _, bound_ns in productions_of(reader, artifact_id, STARTS):
-            bounds[run_id] = max(bound_ns, bounds.get(run_id, 0))
-    return _Start(f"blake3:{blake3}", bounds, artifact_id)
+        for made in makers_of(reader, version_ids, STARTS):
+            bounds[made.run_id] = max(made.bound_ns, bounds.get(made.run_id, 0))
+    return _Start(f"blake3:{artifact.blake3}", bounds, frozenset(version_ids))
 
 
 def _nearest(reached: Mapping[str, Reached], depth: int, limit: int) -> list[str]:
@@ -166,26 +174,19 @@ def _nearest(reached: Mapping[str, Reached], depth: int, limit: int) -> list[str
     return sorted(kept, key=lambda run_id: reached[run_id].hops)[:limit]
 
 
-def _start_files(reader: Reader, start: _Start, ops: list[int]) -> list[rows.File]:
-    if start.artifact_id is None:
-        return []
-    return [rows.File(*row) for row in reader.rows(START_FILES, (start.artifact_id, ops))]
+def _of_start(sides: Sides, start: _Start) -> Sides:
+    return sides.only(np.isin(sides.version_id, list(start.version_ids)))
 
 
-def _draw_up(
-    reader: Reader,
-    drawing: _Drawing,
-    start: _Start,
-    bounds: Mapping[str, int],
-    classes: Iterable[str],
-    room: int,
-) -> None:
-    for file in _start_files(reader, start, WRITES):
+def _draw_up(reader: Reader, drawing: _Drawing, start: _Start, scope: _Scope) -> None:
+    touched, bounds = scope.touched, scope.bounds
+    made = _of_start(touched.outputs(bounds), start)
+    for file in rows.written_files(reader, touched, made):
         drawing.file(file)
-        if file.run_id in bounds:
-            drawing.edge(file.run_id, file, file.last_ns, write=True)
-    read = rows.inputs(reader, bounds, room, classes=list(classes))
-    origin = rows.producers(reader, list(bounds))
+        drawing.edge(file.run_id, file, file.last_ns, write=True)
+    inputs = touched.inputs(bounds, scope.classes).only(slice(scope.room))
+    read = rows.read_files(reader, touched, inputs)
+    origin = rows.producers(reader, bounds)
     for file in read:
         drawing.file(file)
         drawing.edge(file.run_id, file, file.first_ns, write=False)
@@ -195,28 +196,19 @@ def _draw_up(
             drawing.edge(parent, file, file.first_ns, write=True)
 
 
-def _draw_down(
-    reader: Reader,
-    drawing: _Drawing,
-    start: _Start,
-    bounds: Mapping[str, int],
-    classes: Iterable[str],
-    room: int,
-) -> None:
-    for file in _start_files(reader, start, READS):
+def _draw_down(reader: Reader, drawing: _Drawing, start: _Start, scope: _Scope) -> None:
+    touched, bounds = scope.touched, scope.bounds
+    for file in rows.read_files(reader, touched, _of_start(touched.readings(), start)):
         drawing.file(file)
-        if file.run_id in bounds:
-            drawing.edge(file.run_id, file, file.first_ns, write=False)
-    wrote = [
-        file
-        for file in rows.outputs(reader, list(bounds), room)
-        if file.last_ns >= bounds[file.run_id] and file.file_class in classes
-    ]
+        drawing.edge(file.run_id, file, file.first_ns, write=False)
+    outputs = touched.outputs(bounds).only(slice(scope.room))
     made: dict[str, rows.File] = {}
-    for file in wrote:
-        drawing.file(file)
-        drawing.edge(file.run_id, file, file.last_ns, write=True)
-        made[file.key] = file
-    for file in rows.inputs(reader, rows.everything(bounds), room, classes=list(classes)):
+    for file in rows.written_files(reader, touched, outputs):
+        if file.last_ns >= bounds[file.run_id] and file.file_class in scope.classes:
+            drawing.file(file)
+            drawing.edge(file.run_id, file, file.last_ns, write=True)
+            made[file.key] = file
+    inputs = touched.inputs(rows.everything(bounds), scope.classes).only(slice(scope.room))
+    for file in rows.read_files(reader, touched, inputs):
         if file.key in made:
             drawing.edge(file.run_id, file, file.first_ns, write=False)

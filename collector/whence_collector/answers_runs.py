@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from whence_collector import answer_rows as rows
+from whence_collector import touches
+from whence_collector.answers_origin import FOLDED
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
+from whence_collector.lookups import among, members_of
 from whence_proto.v1 import query_pb2 as wire
 
 if TYPE_CHECKING:
+    from whence_collector.graph import Graph
     from whence_collector.store import Reader
+    from whence_collector.touches import Sides
 
 LIST_DEFAULT, LIST_CAP = 50, 10_000
 FILES_DEFAULT, FILES_CAP = 1_000, 100_000
@@ -19,33 +26,34 @@ PROCESSES_LISTED = 1_000
 STEPS_LISTED = 10_000
 STATUSES = ("running", "succeeded", "failed", "killed")
 
-# A script wrote what its steps wrote. Everyday session hosts and the daemon's own
-# canaries and questions are listed by nobody's wish.
-LIST = """
-WITH RECURSIVE wanted AS (
-    SELECT r.run_id, r.started_ns FROM run r
-    WHERE r.kind NOT IN ('canary', 'question')
-        AND (?1 OR r.parent_run_id IS NULL)
-        AND (?2 OR r.kind != 'session')
-        AND (?3 IS NULL OR r.user_name = ?3 OR r.uid::VARCHAR = ?3)
-        AND (?4 IS NULL OR r.project = ?4)
-        AND (?5 IS NULL OR r.started_ns >= ?5)
-        AND (?6 IS NULL OR r.status = ?6)
-        AND (NOT ?7 OR r.run_id IN (SELECT run_id FROM gpu_hold))
-), family AS (
-    SELECT run_id AS top_id, run_id FROM wanted
+PAGE_RUNS = 200
+
+# Everyday session hosts, the daemon's own canaries and questions are listed by nobody's wish.
+WANTED = """
+SELECT r.run_id FROM run r
+WHERE r.kind NOT IN ('canary', 'question')
+    AND (?1 OR r.parent_run_id IS NULL)
+    AND (?2 OR r.kind != 'session')
+    AND (?3 IS NULL OR r.user_name = ?3 OR r.uid::VARCHAR = ?3)
+    AND (?4 IS NULL OR r.project = ?4)
+    AND (?5 IS NULL OR r.started_ns >= ?5)
+    AND (?6 IS NULL OR r.status = ?6)
+    AND (NOT ?7 OR r.run_id IN (SELECT run_id FROM gpu_hold))
+ORDER BY r.started_ns DESC, r.run_id LIMIT ?8 OFFSET ?9
+"""
+# A script wrote what its steps wrote.
+WRITERS = """
+WITH RECURSIVE family AS (
+    SELECT run_id AS top_id, run_id FROM run WHERE {among_runs}
     UNION
     SELECT f.top_id, r.run_id FROM family f JOIN run r ON r.parent_run_id = f.run_id
-), writers AS (
-    SELECT DISTINCT m.run_id
-    FROM access a
-    JOIN path_class k ON k.path_id = a.path_id AND k.class IS NOT NULL
-    JOIN process_run m ON m.process_id = a.process_id
-    WHERE a.op IN (2, 5) OR a.flags & 2 != 0
 )
-SELECT w.run_id FROM wanted w
-WHERE ?2 OR w.run_id IN (SELECT top_id FROM family WHERE run_id IN (SELECT run_id FROM writers))
-ORDER BY w.started_ns DESC, w.run_id LIMIT ?8
+SELECT DISTINCT f.top_id
+FROM family f
+JOIN process_run m ON m.run_id = f.run_id
+JOIN access a ON a.process_id = m.process_id
+JOIN path_class k ON k.path_id = a.path_id AND k.class IS NOT NULL
+WHERE a.op IN (2, 5) OR a.flags & 2 != 0
 """
 BY_PREFIX = """
 SELECT run_id FROM run WHERE starts_with(run_id, ?)
@@ -61,10 +69,6 @@ WITH RECURSIVE family AS (
 )
 SELECT f.run_id FROM family f JOIN run r USING (run_id) ORDER BY f.depth, r.started_ns
 """
-MEMBERS = """
-SELECT process_id FROM process_run WHERE run_id IN (SELECT unnest(?::VARCHAR[]))
-ORDER BY process_id LIMIT ?
-"""
 
 
 def list_runs(reader: Reader, request: wire.ListRunsRequest) -> wire.ListRunsReply:
@@ -74,6 +78,16 @@ def list_runs(reader: Reader, request: wire.ListRunsRequest) -> wire.ListRunsRep
             f"status {request.status!r} does not exist; use one of {', '.join(STATUSES)}"
         )
     limit = min(request.limit or LIST_DEFAULT, LIST_CAP)
+    ids = _listed(reader, request, limit + 1)
+    runs = rows.run_summaries(reader, ids[:limit])
+    rows.add_counts(reader, runs)
+    return wire.ListRunsReply(
+        runs=[runs[run_id] for run_id in ids[:limit] if run_id in runs], truncated=len(ids) > limit
+    )
+
+
+def _listed(reader: Reader, request: wire.ListRunsRequest, limit: int) -> list[str]:
+    """Return the runs that pass the filters, newest first, looking no further than needed."""
     params = (
         request.steps,
         request.all,
@@ -82,14 +96,23 @@ def list_runs(reader: Reader, request: wire.ListRunsRequest) -> wire.ListRunsRep
         request.since_unix_ns if request.HasField("since_unix_ns") else None,
         request.status or None,
         request.gpu,
-        limit + 1,
     )
-    ids = [run_id for (run_id,) in reader.rows(LIST, params)]
-    runs = rows.run_summaries(reader, ids[:limit])
-    rows.add_counts(reader, runs)
-    return wire.ListRunsReply(
-        runs=[runs[run_id] for run_id in ids[:limit] if run_id in runs], truncated=len(ids) > limit
-    )
+    size = limit if request.all else max(limit, PAGE_RUNS)
+    ids: list[str] = []
+    page, seen = [""], 0
+    while page and len(ids) < limit:
+        page = [run_id for (run_id,) in reader.rows(WANTED, (*params, size, seen))]
+        seen += size
+        ids += page if request.all else _writers(reader, page)
+    return ids[:limit]
+
+
+def _writers(reader: Reader, run_ids: list[str]) -> list[str]:
+    if not run_ids:
+        return []
+    condition, params = among("run_id", run_ids)
+    found = {run_id for (run_id,) in reader.rows(WRITERS.format(among_runs=condition), params)}
+    return [run_id for run_id in run_ids if run_id in found]
 
 
 def resolve_run(reader: Reader, text: str) -> str:
@@ -112,40 +135,45 @@ def family_of(reader: Reader, run_id: str) -> list[str]:
     return [each for (each,) in reader.rows(FAMILY, (run_id,))]
 
 
-def get_run(reader: Reader, request: wire.GetRunRequest) -> wire.RunDetail:
+def get_run(reader: Reader, graph: Graph, request: wire.GetRunRequest) -> wire.RunDetail:
     """Answer GetRun; raises as resolve_run does."""
     run_id = resolve_run(reader, request.run_id)
     family = family_of(reader, run_id)
     limit = min(request.limit or FILES_DEFAULT, FILES_CAP)
-    classes = CLASSES if request.all_classes else SHOWN
+    touched = touches.load(reader, graph.classes, family)
     bounds = rows.everything(family)
-    read = rows.inputs(reader, bounds, limit + 1, classes=classes, as_one=True)
-    wrote = rows.outputs(reader, family, limit + 1)
+    classes = CLASSES if request.all_classes else SHOWN
+    read = _once(touched.inputs(bounds, classes, as_one=True))
+    wrote = _once(touched.outputs(family))
+    inputs = rows.read_files(reader, touched, read.only(slice(limit)))
+    outputs = rows.written_files(reader, touched, wrote.only(slice(limit)))
     origin = rows.producers(reader, family)
     runs = rows.run_summaries(reader, {*family[: STEPS_LISTED + 1], *origin.values()})
-    members = [process_id for (process_id,) in reader.rows(MEMBERS, (family, PROCESSES_LISTED + 1))]
-    rows.add_counts(reader, {run_id: runs[run_id]})
+    members = sorted(members_of(reader, family))
     detail = wire.RunDetail(
         run=runs[run_id],
-        processes=rows.processes(reader, members, PROCESSES_LISTED),
-        outputs=[rows.file_edge(file) for file in _once(wrote)[:limit]],
+        processes=rows.processes(reader, members[:PROCESSES_LISTED]),
+        outputs=[rows.file_edge(file) for file in outputs],
         steps=sorted(
             (runs[each] for each in family[1 : STEPS_LISTED + 1]),
             key=lambda run: run.started_unix_ns,
         ),
-        library_count=0 if request.all_classes else rows.folded_count(reader, bounds, as_one=True),
-        truncated=max(len(read), len(wrote)) > limit
+        truncated=touched.truncated
+        or max(len(read), len(wrote)) > limit
         or len(members) > PROCESSES_LISTED
         or len(family) > STEPS_LISTED,
     )
-    for file in _once(read)[:limit]:
+    if not request.all_classes:
+        detail.library_count = len(touched.inputs(bounds, FOLDED, as_one=True))
+    for file in inputs:
         producer = origin.get((file.run_id, file.version_id))
         detail.inputs.append(rows.file_edge(file, runs.get(producer or "")))
-    if len(family) > 1:
-        detail.run.input_count, detail.run.output_count = len(_once(read)), len(_once(wrote))
+    counts = (len(read), len(wrote)) if len(family) > 1 else touched.counts(run_id)
+    detail.run.input_count, detail.run.output_count = counts
     return detail
 
 
-def _once(files: list[rows.File]) -> list[rows.File]:
-    """Keep one row per version: steps of one script may share a file."""
-    return list({file.version_id: file for file in reversed(files)}.values())[::-1]
+def _once(sides: Sides) -> Sides:
+    """Keep one row per version, the oldest: steps of one script may share a file."""
+    _, first = np.unique(sides.version_id, return_index=True)
+    return sides.only(np.sort(first))

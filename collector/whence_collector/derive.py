@@ -13,6 +13,7 @@ import numpy as np
 from whence_collector import restore
 from whence_collector.classes import class_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
+from whence_collector.half_written import HalfWritten
 from whence_collector.output_names import OutputNames
 from whence_collector.run_rows import run_columns
 from whence_collector.runs import Changes, RunBook
@@ -52,6 +53,7 @@ class Deriver:
         self._runs: dict[int, str] = {}
         self._edges: dict[EdgeKey, None] = {}
         self._runless: set[int] = set()
+        self._halves = HalfWritten(writer)
         self._classified = 0
         self._names = OutputNames(writer)
         self._load_boots(writer)
@@ -74,6 +76,9 @@ class Deriver:
         reads, late, grown = self._index.add_accesses(batch.accesses)
         self._store_links(reads, writer)
         self._derive_late(late, writer)
+        highest_id = int(batch.accesses.version_id.max(initial=0))
+        halves = self._halves.follow(highest_id, self._index, writer)
+        self._derive_late(self._index.read_of(halves), writer)
         self._derive_late(self._take_digests(batch.digests), writer)
         self._correct(grown, writer)
         self._store_streams(changes.streams, writer)
@@ -164,7 +169,8 @@ class Deriver:
 
     def _rederive(self, process_ids: list[int], old_run_ids: set[str], writer: Writer) -> None:
         found = writer.rows_with({"process_id": np.array(process_ids, np.int64)}, TOUCHED)
-        versions = np.array([version_id for (version_id,) in found], np.int64)
+        touched = self._index.with_halves(version_id for (version_id,) in found)
+        versions = np.array(sorted(touched), np.int64)
         if not len(versions):
             return
         if old_run_ids:

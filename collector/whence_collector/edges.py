@@ -159,6 +159,7 @@ class EdgeIndex:
         self._artifact = Column()
         self._versions_of = Groups()
         self._half_of = Column()  # of a half-written version: the one that it became
+        self._halves: dict[int, list[int]] = {}
 
     # What comes in ------------------------------------------------------------
 
@@ -178,6 +179,7 @@ class EdgeIndex:
     def add_half(self, half_id: int, version_id: int) -> None:
         """Take in that a half-written version is one state of what became another version."""
         self._half_of.reach(half_id)[half_id] = version_id
+        self._halves.setdefault(version_id, []).append(half_id)
 
     def add_accesses(self, accesses: AccessColumns) -> tuple[Reads, Late, list[int]]:
         """Take in a batch's accesses.
@@ -243,6 +245,15 @@ class EdgeIndex:
         return Late(read, min((self._first_seen.get(each) for each in read), default=0))
 
     # What it tells ------------------------------------------------------------
+
+    def is_written(self, version_id: int) -> bool:
+        """Tell whether a writer of a version is known."""
+        return bool(self._writers.get(version_id))
+
+    def with_halves(self, version_ids: Iterable[int]) -> set[int]:
+        """Return the versions, and the half-written ones that became them."""
+        found = set(version_ids)
+        return found.union(*(self._halves.get(each, ()) for each in found))
 
     def links(self, reads: Reads) -> Links:
         """Return what reads link to, reads of what the same program wrote left out.

@@ -1,6 +1,6 @@
-"""The lineage graph that answers walk: loaded from run_dependency, kept current by its new rows.
+"""What answers hold in memory: the lineage of runs and the classes of paths, as the tables grow.
 
-Reads only; used by one thread at a time under its own lock.
+Reads only. Requests run on several threads: whatever walks the graph does so under its lock.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from whence_collector.lineage import Edge, Lineage
+from whence_collector.lineage import Edge, Lineage, Reached
+from whence_collector.path_classes import PathClasses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from whence_collector.store import Reader
 
+COUNTED = "SELECT (SELECT max(revision) FROM lineage_revision), count(*) FROM run_dependency"
 NEW_EDGES = """
 SELECT rowid, child_run_id, parent_run_id, coalesce(read_ns, 0), written_ns
 FROM run_dependency WHERE rowid > ? ORDER BY rowid
@@ -20,24 +24,45 @@ FROM run_dependency WHERE rowid > ? ORDER BY rowid
 
 
 class Graph:
-    """A Lineage that follows the table; merges of runs make it load anew."""
+    """A Lineage that follows its table, and the PathClasses; merges of runs make it load anew."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._revision = -1
         self._last_row = -1
+        self._edges = 0
         self._lineage = Lineage()
+        self.classes = PathClasses()
 
-    def current(self, reader: Reader) -> Lineage:
-        """Return the graph as the reader's state has it."""
+    def follow(self, reader: Reader) -> None:
+        """Take in what the reader's state has and memory has not; begins every answer."""
         with self._lock:
-            revision = int(reader.rows("SELECT max(revision) FROM lineage_revision")[0][0])
+            self.classes.follow(reader)
+            revision, edges = reader.rows(COUNTED)[0]
             if revision != self._revision:
-                self._lineage, self._last_row = Lineage(), -1
-                self._revision = revision
-            for rowid, child, parent, read_ns, written_ns in reader.rows(
-                NEW_EDGES, (self._last_row,)
-            ):
-                self._lineage.add(Edge(child, parent, read_ns, written_ns))
-                self._last_row = rowid
-            return self._lineage
+                self._begin_anew(revision)
+            if edges != self._edges:
+                self._load(reader)
+            if edges != self._edges:  # rows got other numbers when the file was compacted
+                self._begin_anew(revision)
+                self._load(reader)
+
+    def upstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+        """Return the runs that the starts came from: see Lineage.upstream."""
+        with self._lock:
+            return self._lineage.upstream(starts)
+
+    def downstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+        """Return the runs that came from the starts: see Lineage.downstream."""
+        with self._lock:
+            return self._lineage.downstream(starts)
+
+    def _begin_anew(self, revision: int) -> None:
+        self._lineage, self._last_row, self._edges = Lineage(), -1, 0
+        self._revision = revision
+
+    def _load(self, reader: Reader) -> None:
+        for rowid, child, parent, read_ns, written_ns in reader.rows(NEW_EDGES, (self._last_row,)):
+            self._lineage.add(Edge(child, parent, read_ns, written_ns))
+            self._last_row = rowid
+            self._edges += 1

@@ -44,7 +44,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
 
     async def Find(self, request: wire.FindRequest, context: Context) -> wire.FindReply:  # noqa: N802 -- gRPC names the method
         """Everything known about one content or path."""
-        return await self._answer(lambda reader: find(reader, self._graph.current(reader), request))
+        return await self._answer(lambda reader: find(reader, self._graph, request))
 
     async def ListRuns(  # noqa: N802 -- gRPC names the method
         self, request: wire.ListRunsRequest, context: Context
@@ -54,13 +54,11 @@ class QueryService(query_pb2_grpc.QueryServicer):
 
     async def GetRun(self, request: wire.GetRunRequest, context: Context) -> wire.RunDetail:  # noqa: N802 -- gRPC names the method
         """One run in full."""
-        return await self._answer(lambda reader: get_run(reader, request))
+        return await self._answer(lambda reader: get_run(reader, self._graph, request))
 
     async def Lineage(self, request: wire.LineageRequest, context: Context) -> wire.LineageReply:  # noqa: N802 -- gRPC names the method
         """The graph above or below a start."""
-        return await self._answer(
-            lambda reader: lineage(reader, self._graph.current(reader), request)
-        )
+        return await self._answer(lambda reader: lineage(reader, self._graph, request))
 
     async def Status(self, request: wire.StatusRequest, context: Context) -> wire.StatusReply:  # noqa: N802 -- gRPC names the method
         """How the collector and its daemons are."""
@@ -83,6 +81,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
     async def _answer(self, work: Callable[[Reader], Reply]) -> Reply:
         def answer() -> Reply:
             with self._store.cursor() as reader:
+                self._graph.follow(reader)
                 return work(reader)
 
         return await asyncio.to_thread(answer)

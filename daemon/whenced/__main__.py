@@ -20,7 +20,7 @@ from whenced.canary_run import CanaryRunner
 from whenced.capture import CaptureLoop, Parts, boot_ns
 from whenced.control import ControlSocket
 from whenced.data_dir import claimed
-from whenced.errors import LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
+from whenced.errors import ConfigError, LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
 from whenced.exclusion import Exclusion
 from whenced.greeting import hello
 from whenced.hash_client import HashClient, HasherOptions
@@ -85,9 +85,15 @@ def _plain(value: object) -> object:
 
 
 def _plan_for(settings: Settings) -> plan.Plan:
-    """Probe and decide. Raises NotRoot, NoBtf or LoadFailed with the remedy."""
+    """Probe and decide. Raises NotRoot, ConfigError, NoBtf or LoadFailed with the remedy."""
     if os.geteuid() != 0:
         raise NotRoot("whenced needs root to load its programs: run it with sudo")
+    for group in settings.scope.cgroups:
+        if not (group / "cgroup.controllers").is_file():
+            raise ConfigError(
+                f"{group} is no control group of the version 2 hierarchy: name a directory of it,"
+                " or leave the setting out to record the whole host"
+            )
     made = plan.make(
         host.probe(), [str(path) for path in settings.scope.cgroups], settings.scope.uids
     )

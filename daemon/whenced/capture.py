@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,9 @@ _SWAP_NS: Final = _SECOND_NS
 _SWAP_URGENT_NS: Final = 150_000_000
 # Half of the aggregate table (bpf/maps.bpf.h): then it is swapped whatever the time.
 _SWAP_ROWS: Final = 1 << 15
+# How old the number of its rows may be: asking costs as much as 50 touches, and the other half
+# of the table is not filled in this time.
+_ROWS_FRESH_NS: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class CaptureLoop:
         self._stopping = False
         self._unsent: list[Request] = []
         self._swapped_ns = boot_ns()
+        self._rows_asked_ns = 0
+        self._rows_found = 0
         self._tidied_ns = 0
         self._ended = 0
         self._sealed = 0
@@ -96,13 +102,9 @@ class CaptureLoop:
     def step(self, now_ns: int) -> None:
         """Take what is there, decide, hand over what is due."""
         self._drain()
-        for reply in self._parts.hasher.receive():
-            self._parts.observer.on_reply(reply, now_ns)
-            if isinstance(reply, HashReply):
-                self._parts.metrics.hash_jobs.labels(reply.state).inc()
-                self._parts.metrics.hashed_bytes.inc(max(reply.size_bytes, 0))
         self._parts.versions.tick(now_ns)
         self._send_requests()
+        self._receive_replies(now_ns)
         if self._swap_due(now_ns):
             self._swap(now_ns)
         self._mark_urgent(now_ns)
@@ -133,13 +135,33 @@ class CaptureLoop:
             sent += 1
         self._unsent = waiting[sent:]
 
+    def _receive_replies(self, now_ns: int) -> None:
+        """Take the answers; the requests of this step leave by the same call."""
+        states: Counter[str] = Counter()
+        hashed_bytes = 0
+        for reply in self._parts.hasher.receive():
+            self._parts.observer.on_reply(reply, now_ns)
+            if isinstance(reply, HashReply):
+                states[reply.state] += 1
+                hashed_bytes += max(reply.size_bytes, 0)
+        for state, count in states.items():
+            self._parts.metrics.hash_jobs.labels(state).inc(count)
+        self._parts.metrics.hashed_bytes.inc(hashed_bytes)
+
     def _swap_due(self, now_ns: int) -> bool:
-        created = self._parts.kernel.rows_since_swap()
+        created = self._created(now_ns)
         if not created:
             return False
         waited_ns = now_ns - self._swapped_ns
         urgent = self._parts.observer.ended > self._ended and waited_ns > _SWAP_URGENT_NS
         return urgent or waited_ns > _SWAP_NS or created > _SWAP_ROWS
+
+    def _created(self, now_ns: int, fresh_ns: int = _ROWS_FRESH_NS) -> int:
+        """Rows that the aggregate table has got, as of a moment ago."""
+        if now_ns - self._rows_asked_ns >= fresh_ns:
+            self._rows_asked_ns = now_ns
+            self._rows_found = self._parts.kernel.rows_since_swap()
+        return self._rows_found
 
     def _swap(self, now_ns: int) -> None:
         """Retire the aggregate table. Touches that precede its rows are drained first."""
@@ -148,6 +170,7 @@ class CaptureLoop:
         self.ledger.aggregates(len(keys))
         self._parts.observer.handle_uses(keys, uses, boot_ns())
         self._swapped_ns = now_ns
+        self._rows_asked_ns = 0
 
     def _mark_urgent(self, now_ns: int) -> None:
         """Somebody may ask soon about a program that ended or a file that was hashed."""
@@ -156,7 +179,8 @@ class CaptureLoop:
             parts.policy.mark_urgent(now_ns)
             self._sealed = parts.versions.sealed_outputs
             swapped = now_ns - self._swapped_ns < _SWAP_URGENT_NS
-            if swapped or not parts.kernel.rows_since_swap():
+            # that there were rows stays true until the swap; that there were none does not
+            if swapped or not (self._rows_found or self._created(now_ns, fresh_ns=1)):
                 self._ended = parts.observer.ended
 
     def _flush(self, now_ns: int) -> None:

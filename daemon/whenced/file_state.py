@@ -79,6 +79,8 @@ class FileState:
     lost_epochs: tuple[int, ...] = ()
     pending: tuple[PendingRead, ...] = ()
     loose: tuple[PendingRead, ...] = ()  # told already, as half-written
+    _epoch_version: FileVersion | None = None  # newest that version() gave, and what for
+    _epoch_of: tuple[int, int] = (0, 0)
 
     @property
     def epoch(self) -> int:
@@ -105,7 +107,13 @@ class FileState:
 
     def version(self, number: int) -> FileVersion:
         """Version on the wire of a sealed epoch: the same for every number within it."""
-        return self._version(number >> 32, self.unseen & _REMARK_MASK)
+        known, of = self._epoch_version, self._epoch_of
+        epoch, unseen = number >> 32, self.unseen
+        if known is not None and of[0] == epoch and of[1] == unseen:
+            return known
+        self._epoch_of = epoch, unseen
+        known = self._epoch_version = self._version(epoch, unseen & _REMARK_MASK)
+        return known
 
     def torn_version(self, number: int) -> FileVersion:
         """Version on the wire of a half-written state: no digest of the epoch matches it."""

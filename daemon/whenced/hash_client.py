@@ -31,9 +31,9 @@ from whenced.hash_messages import (
     HashRequest,
     Reply,
     Request,
-    decode,
-    encode,
     new_board_fd,
+    packet,
+    unpacked,
 )
 
 #: Without a sign of life for this long a hasher is hung.
@@ -118,6 +118,7 @@ class HashClient:
         self._outstanding: dict[int, Request] = {}
         self._strikes: dict[int, int] = {}
         self._unsent: deque[Request] = deque()
+        self._packet = (b"", 0)  # the first of them, encoded, and how many it holds
         self._stalled = False
         self._answered: list[Reply] = []
         self._dead: list[subprocess.Popen[bytes]] = []
@@ -145,16 +146,16 @@ class HashClient:
         return 0 if self._child is None else self._child.process.pid
 
     def send(self, request: Request) -> bool:
-        """Pass a request on; False when too many are outstanding (try again later).
+        """Take a request; False when too many are outstanding (try again later).
 
-        Tickets are the caller's and unique among what is outstanding.
+        What was taken leaves in few records at the next `receive`. Tickets are the caller's and
+        unique among what is outstanding.
         """
         if len(self._outstanding) >= OUTSTANDING_LIMIT:
             return False
         if not (isinstance(request, HashRequest) and request.hold_only):
             self._outstanding[request.ticket] = request
         self._unsent.append(request)
-        self._flush()
         return True
 
     def receive(self) -> list[Reply]:
@@ -196,15 +197,19 @@ class HashClient:
         self._stalled = False
         held = [request for request in self._unsent if request.ticket not in self._outstanding]
         self._unsent = deque([*self._outstanding.values(), *held])
+        self._packet = (b"", 0)
 
     def _flush(self) -> None:
         child = self._child
         while self._unsent and child is not None:
+            data, count = self._packet = self._packet if self._packet[1] else packet(self._unsent)
             try:
-                child.link.send(encode(self._unsent[0]))
+                child.link.send(data)
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 break  # full, or gone: then `receive` finds out and starts anew
-            self._unsent.popleft()
+            self._packet = (b"", 0)
+            for _ in range(count):
+                self._unsent.popleft()
         if child is not None and bool(self._unsent) != self._stalled:
             self._stalled = bool(self._unsent)
             writable = select.EPOLLOUT if self._stalled else 0
@@ -218,7 +223,8 @@ class HashClient:
                 return
             if not data:
                 return
-            self._note(decode(data))
+            for message in unpacked(data):
+                self._note(message)
 
     def _note(self, message: object) -> None:
         if isinstance(message, (HashReply, CodeReply)) and message.ticket in self._outstanding:

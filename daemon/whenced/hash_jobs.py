@@ -100,6 +100,7 @@ class HashJobs:
             *((state.size_bytes, state.mtime_ns) if wanted == 0 else (ANY, ANY)),
             magic=state.magic,
             written=state.number > 0 or bool(state.unseen),
+            own_root=state.mount_ns == self.own_mount_ns,
             hold_only=hold_only,
         )
 

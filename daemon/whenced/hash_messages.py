@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 HashState: TypeAlias = Literal["verified", "asserted", "torn", "unhashed", "busy"]
@@ -18,6 +20,10 @@ ANY: Final = -1
 #: No message is longer: what is unbounded in them is cut so that a socket with the default
 #: buffer takes it as one record.
 MESSAGE_LIMIT_BYTES: Final = 200 * 1024
+#: Messages share a record of the socket up to here.
+_PACKET_BYTES: Final = 96 * 1024
+_FIXED_BYTES: Final = 640  # numbers, and two digests each of whose bytes may be escaped
+_ESCAPED_BYTES: Final = 6  # of JSON for one byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,8 @@ class HashRequest:
     magic: int = 0
     written: bool = False
     """Outputs get a SHA-256 beside the BLAKE3."""
+    own_root: bool = False
+    """The process shares our mount namespace, so that our own root will do, and costs less."""
     hold_only: bool = False
     """Take a descriptor for a later request on the same file; never answered."""
 
@@ -104,7 +112,8 @@ _KINDS: Final[dict[str, type[Message]]] = {
     kind.__name__: kind for kind in (HashRequest, HashReply, CodeRequest, CodeReply)
 }
 _to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_NAMES: Final = {kind: tuple(f.name for f in fields(kind)) for kind in _KINDS.values()}
+_COUNTS: Final = {kind: len(fields(kind)) for kind in _KINDS.values()}
+_VALUES: Final = {kind: attrgetter(*(f.name for f in fields(kind))) for kind in _KINDS.values()}
 #: Places of the fields that are bytes.
 _BYTES: Final = {
     kind: tuple(place for place, f in enumerate(fields(kind)) if f.type == "bytes")
@@ -114,22 +123,62 @@ _BYTES: Final = {
 
 def encode(message: Message) -> bytes:
     """Return one JSON array: kind, then the fields in order; bytes as surrogate escapes."""
-    kind = type(message)
-    values: list[Any] = [getattr(message, name) for name in _NAMES[kind]]
-    for place in _BYTES[kind]:
-        values[place] = values[place].decode("utf-8", "surrogateescape")
-    return _to_json([kind.__name__, *values]).encode("utf-8", "surrogateescape")
+    return _to_json(_parts(message)).encode("utf-8", "surrogateescape")
 
 
 def decode(data: bytes) -> Message:
     """Read what `encode` wrote. Raises ValueError when it is something else."""
-    parts = json.loads(data.decode("utf-8", "surrogateescape"))
+    return _message(json.loads(data.decode("utf-8", "surrogateescape")))
+
+
+def packet(messages: Iterable[Message]) -> tuple[bytes, int]:
+    """Return the first of the messages as one record of the socket, and how many they are.
+
+    A call of send(2) for each would cost more than the message. No messages: (b"", 0).
+    """
+    parts: list[list[Any]] = []
+    weight_bytes = 0
+    for message in messages:
+        weight_bytes += _weight_bytes(message)
+        if parts and weight_bytes > _PACKET_BYTES:
+            break
+        parts.append(_parts(message))
+    data = _to_json(parts).encode("utf-8", "surrogateescape") if parts else b""
+    return data, len(parts)
+
+
+def unpacked(data: bytes) -> list[Message]:
+    """Read what `packet` wrote. Raises ValueError when it is something else."""
+    found = json.loads(data.decode("utf-8", "surrogateescape"))
+    if not isinstance(found, list):
+        raise ValueError(f"no packet of hasher messages: {data[:80]!r}")  # noqa: TRY004 (what was read, not an argument)
+    return [_message(parts) for parts in found]
+
+
+def _weight_bytes(message: Message) -> int:
+    """At least the encoded length; the states of repositories travel alone."""
+    if isinstance(message, HashRequest):
+        return _FIXED_BYTES + _ESCAPED_BYTES * len(message.path)
+    if isinstance(message, HashReply):
+        return _FIXED_BYTES + _ESCAPED_BYTES * len(message.reason)
+    return _PACKET_BYTES
+
+
+def _parts(message: Message) -> list[Any]:
+    kind = type(message)
+    values = [kind.__name__, *_VALUES[kind](message)]
+    for place in _BYTES[kind]:
+        values[place + 1] = values[place + 1].decode("utf-8", "surrogateescape")
+    return values
+
+
+def _message(parts: Any) -> Message:
     if not isinstance(parts, list) or not parts or parts[0] not in _KINDS:
-        raise ValueError(f"not a hasher message: {data[:80]!r}")
+        raise ValueError(f"not a hasher message: {parts!r:.80}")
     kind = _KINDS[parts[0]]
     values: list[Any] = [tuple(v) if isinstance(v, list) else v for v in parts[1:]]
-    if len(values) != len(_NAMES[kind]):
-        raise ValueError(f"{kind.__name__} has {len(_NAMES[kind])} fields, got {len(values)}")
+    if len(values) != _COUNTS[kind]:
+        raise ValueError(f"{kind.__name__} has {_COUNTS[kind]} fields, got {len(values)}")
     for place in _BYTES[kind]:
         values[place] = values[place].encode("utf-8", "surrogateescape")
     return kind(*values)

@@ -89,7 +89,7 @@ def open_requested(request: HashRequest, probe: Probe) -> OpenedFile | HashReply
     if reason := _forbidden(request.magic):
         return refused(request, reason)
     missing = "deleted before it could be read"
-    for locate in (_by_path, _by_own_path, _by_descriptor):
+    for locate in _OWN_ROOT_FIRST if request.own_root else _IN_ORDER:
         try:
             located = locate(request)
         except OSError as error:
@@ -114,6 +114,8 @@ def refused(request: HashRequest, reason: str, state: HashState = "unhashed") ->
 
 
 def _by_path(request: HashRequest) -> int:
+    if not request.pid:
+        return openat.locate(openat.own_root(), request.path)
     root = openat.open_root(request.pid)
     try:
         return openat.locate(root, request.path)
@@ -132,6 +134,11 @@ def _by_descriptor(request: HashRequest) -> int:
     if not request.pid or request.fd < 0 or request.inode == ANY:
         raise FileNotFoundError(errno.ENOENT, "no descriptor to try")
     return os.open(f"/proc/{request.pid}/fd/{request.fd}", os.O_PATH | os.O_CLOEXEC)
+
+
+_IN_ORDER: Final = (_by_path, _by_own_path, _by_descriptor)
+#: A process that has a root of its own in our mount namespace is rare, and is found second.
+_OWN_ROOT_FIRST: Final = (_by_own_path, _by_path, _by_descriptor)
 
 
 def _reopened(request: HashRequest, located: int, probe: Probe) -> OpenedFile | HashReply | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +24,10 @@ _OVERTAKE: Final = 8
 _OVERTAKEN_BYTES: Final = 8 << 20
 _NAP_S: Final = 0.2
 _IDLE_WAIT_S: Final = 0.5
+#: Answers that may wait for each other, for how long, and behind what size of file.
+_REPLIES: Final = 64
+_REPLY_WITHIN_NS: Final = 5_000_000
+_QUICK_BYTES: Final = 1 << 16
 _SETTLE_NS: Final = 2 * RACY_NS
 _SETTLE_LIMIT: Final = 256
 _KEEPS_SPACE: Final = "deleted before it could be read, and too large to keep on the disk"
@@ -37,7 +41,7 @@ class Reader:
         queue: JobQueue,
         shelf: Shelf,
         board: Board,
-        reply: Callable[[HashReply], None],
+        reply: Callable[[Sequence[HashReply]], None],
         reading: Reading,
         share: float,
     ) -> None:
@@ -45,7 +49,9 @@ class Reader:
         self._queue = queue
         self._shelf = shelf
         self._board = board
-        self._reply = reply
+        self._send = reply
+        self._replies: list[HashReply] = []
+        self._replied_ns = 0
         self._bucket = Bucket(share, time.monotonic_ns())
         self._charged_ns = time.thread_time_ns()
         self._swept_ns = time.monotonic_ns()
@@ -60,7 +66,10 @@ class Reader:
         while True:
             self._mark()
             wait_s = _SETTLE_NS / SECOND_NS if self._settling else _IDLE_WAIT_S
-            job = self._queue.take(wait_s)
+            job = self._queue.take(0.0 if self._replies else wait_s)
+            if job is None and self._replies:
+                self._tell()
+                continue
             if job is not None:
                 self.read(job)
             elif self._reading.cache is not None and not self._settling:
@@ -70,6 +79,8 @@ class Reader:
     def read(self, job: Job) -> None:
         """Answer one job; may answer smaller ones meanwhile."""
         outer, self._current = self._current, job
+        if job.size_bytes > _QUICK_BYTES:
+            self._tell()
         self._mark()
         self._new.clear()
         fd, reply = self._read_opened(job)
@@ -84,6 +95,20 @@ class Reader:
             self._settling.append((time.monotonic_ns() + _SETTLE_NS, fd, self._new.pop()))
         else:
             os.close(fd)
+
+    def _reply(self, reply: HashReply) -> None:
+        """Answer with the next few: each record of the socket costs as much as a small file."""
+        self._replies.append(reply)
+        now_ns = time.monotonic_ns()
+        if len(self._replies) >= _REPLIES or now_ns - self._replied_ns > _REPLY_WITHIN_NS:
+            self._tell()
+
+    def _tell(self) -> None:
+        if not self._replies:
+            return
+        replies, self._replies = self._replies, []
+        self._replied_ns = time.monotonic_ns()
+        self._send(replies)
 
     def _read_opened(self, job: Job) -> tuple[int, HashReply]:
         fd = job.fd
@@ -103,12 +128,15 @@ class Reader:
             return
         while small := self._queue.take_smaller(job.size_bytes // _OVERTAKE):
             self.read(small)
+        self._tell()
         self._sweep()
 
     def _rest(self) -> None:
         now_ns, used_ns = time.monotonic_ns(), time.thread_time_ns()
         rest_ns = self._bucket.take(used_ns - self._charged_ns, now_ns)
         self._charged_ns = used_ns
+        if rest_ns > 0:
+            self._tell()
         while rest_ns > 0:
             nap_s = min(_NAP_S, rest_ns / SECOND_NS)
             time.sleep(nap_s)
@@ -124,6 +152,7 @@ class Reader:
         for waiting in self._queue.take_deleted():
             os.close(waiting.fd)
             self._reply(refused(waiting.request, _KEEPS_SPACE))
+        self._tell()
 
     def _settle(self, now_ns: int) -> None:
         while self._settling and self._settling[0][0] <= now_ns:

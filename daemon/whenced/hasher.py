@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,9 +33,10 @@ from whenced.hash_messages import (
     Board,
     CodeRequest,
     HashRequest,
+    Message,
     Reply,
-    decode,
-    encode,
+    packet,
+    unpacked,
 )
 from whenced.hash_open import OpenedFile, Probe, fstat_probe, open_requested
 from whenced.hash_queue import BUDGET, NO_FD, Job, JobQueue, Shelf
@@ -72,7 +74,7 @@ class Hasher:
         self._probe = probe
         self._settings = settings
         self._budget = budget
-        self._to_open: queue.SimpleQueue[HashRequest] = queue.SimpleQueue()
+        self._to_open: queue.SimpleQueue[list[HashRequest]] = queue.SimpleQueue()
         self._to_inspect: queue.SimpleQueue[CodeRequest] = queue.SimpleQueue()
         self._jobs = JobQueue()
         self._shelf = Shelf()
@@ -89,30 +91,39 @@ class Hasher:
             if not waiting.poll(_BEAT_MS):
                 self._shelf.expire(now_ns, self._budget // 2)
                 continue
-            data = self._link.recv(MESSAGE_LIMIT_BYTES)
+            try:
+                data = self._link.recv(MESSAGE_LIMIT_BYTES)
+            except ConnectionResetError:  # the daemon was killed with replies unread
+                return
             if not data:
                 return
-            self._accept(data)
+            self._accept(unpacked(data))
 
-    def _accept(self, data: bytes) -> None:
-        message = decode(data)
-        if isinstance(message, HashRequest):
-            self._to_open.put(message)
-        elif isinstance(message, CodeRequest):
-            self._to_inspect.put(message)
+    def _accept(self, messages: list[Message]) -> None:
+        files = [message for message in messages if isinstance(message, HashRequest)]
+        if files:
+            self._to_open.put(files)
+        for message in messages:
+            if isinstance(message, CodeRequest):
+                self._to_inspect.put(message)
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, replies: Sequence[Reply]) -> None:
+        sent = 0
         # The daemon is gone: the main thread learns it from the same socket and ends us.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._link.send(encode(reply))
+            while sent < len(replies):
+                data, count = packet(replies[sent:])
+                self._link.send(data)
+                sent += count
 
     def _open_all(self) -> None:
         """Take descriptors at once, so that bytes of deleted files can still be read."""
         while True:
             self._board.mark(OPENER, IDLE, time.monotonic_ns())
-            request = self._to_open.get()
-            self._board.mark(OPENER, request.ticket, time.monotonic_ns())
-            self._hold(request)
+            requests = self._to_open.get()
+            for request in requests:
+                self._board.mark(OPENER, request.ticket, time.monotonic_ns())
+                self._hold(request)
 
     def _hold(self, request: HashRequest) -> None:
         now_ns = time.monotonic_ns()
@@ -123,7 +134,7 @@ class Hasher:
             opened = open_requested(request, self._probe)
             if not isinstance(opened, OpenedFile):
                 if not request.hold_only:
-                    self._reply(opened)
+                    self._reply([opened])
                 return
             fd, size_bytes = opened.fd, opened.size_bytes
         if not request.hold_only:
@@ -146,7 +157,7 @@ class Hasher:
             started_ns = time.thread_time_ns()
             reply = reader.read(request)
             self._board.mark(CODE, IDLE, time.monotonic_ns())
-            self._reply(reply)
+            self._reply([reply])
             rest_ns = bucket.take(time.thread_time_ns() - started_ns, time.monotonic_ns())
             time.sleep(rest_ns / SECOND_NS)
 

@@ -10,7 +10,7 @@ from whenced.event import Event, FileKey
 from whenced.file_state import Counts
 from whenced.hash_messages import CodeReply, CodeRequest, HashReply
 from whenced.path_scope import PathScope
-from whenced.record import Flag, Kind, Part
+from whenced.record import USE_KEY, Flag, Kind, Part
 from whenced.rows import CodeRow, EndRow, NameRow, ProcessKey, Row, StartRow, StreamRow, text_of
 
 if TYPE_CHECKING:
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from whenced.versions import Versions
 
 EVERYWHERE: Final = PathScope()
+# By number: a member of an enumeration is looked up by a call of its own hash.
 _TOUCHES: Final = frozenset(
-    {Kind.READ, Kind.WRITE, Kind.OPEN_WRITE, Kind.MAP, Kind.EXECUTE, Kind.TRUNCATE}
+    map(int, (Kind.READ, Kind.WRITE, Kind.OPEN_WRITE, Kind.MAP, Kind.EXECUTE, Kind.TRUNCATE))
 )
+_OPEN_WRITE: Final = int(Kind.OPEN_WRITE)
+_CLOSE_WRITE: Final = int(Kind.CLOSE_WRITE)
+_NAMELESS: Final = int(Flag.NAMELESS)
 _STREAMS: Final = frozenset({Kind.PIPE_READ, Kind.PIPE_WRITE})
 _NAMES: Final = frozenset({Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH})
+_USED: Final = ("read_ops", "read_bytes", "write_ops", "write_bytes", "last_write_ns")
+_UNUSED: Final = Counts()  # nobody adds to what was given to on_counts()
 _DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d+)")
 # Code requests have tickets of their own space, above those of hash jobs.
 _CODE_TICKETS: Final = 1 << 48
@@ -49,6 +55,7 @@ class Observer:
     ) -> None:
         self._processes = processes
         self._scope = scope
+        self._scoped = scope != EVERYWHERE
         self._versions = versions
         self._resolver = resolver
         self._rows: list[Row] = []
@@ -63,12 +70,13 @@ class Observer:
 
     def handle(self, events: Iterable[Event], texts: TextStore) -> None:
         """Take events, oldest first; their texts are in the store already."""
+        claim = texts.claim
         for event in events:
-            found = texts.claim(event.text) if event.text else None
-            kind = event.kind
+            text, kind = event.text, event.kind
+            found = claim(text) if text else None
             if kind in _TOUCHES:
                 self._on_touch(event, found)
-            elif kind == Kind.CLOSE_WRITE:
+            elif kind == _CLOSE_WRITE:
                 self._versions.on_close(event)
             elif kind == Kind.FORK:
                 self._processes.on_fork(event)
@@ -86,12 +94,12 @@ class Observer:
 
     def _on_touch(self, event: Event, texts: Texts | None) -> None:
         process = self._processes.key_of(event)
-        path = self._path(event, texts)
-        if not event.flags & Flag.NAMELESS and not self._root_tgid(event):
+        path = (None if texts is None else texts.path()) or self._path(event, texts)
+        if event.mount_ns == self._versions.jobs.own_mount_ns and not event.flags & _NAMELESS:
             self._resolver.note(path)
-        if not self._scope.wants(path):
+        if self._scoped and not self._scope.wants(path):
             return
-        if event.kind == Kind.OPEN_WRITE:
+        if event.kind == _OPEN_WRITE:
             self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
         self._versions.on_touch(event, process, path)
 
@@ -264,17 +272,21 @@ class Observer:
 
     def handle_uses(self, keys: Rows, uses: Rows, now_ns: int) -> None:
         """Take a retired aggregate table: calls and bytes since the last one."""
-        for key, use in zip(keys.tolist(), uses.tolist(), strict=True):
-            start_ns, tgid, exec_id, inode, device, generation = key
-            read_ops, read_bytes, write_ops, write_bytes, _, last_write_ns, *_ = use
-            process = self._processes.key(tgid, start_ns, exec_id)
+        on_counts, process_of = self._versions.out.on_counts, self._processes.key
+        columns = (keys[name].tolist() for name in USE_KEY.names or ())
+        used = (uses[name].tolist() for name in _USED)
+        for start_ns, tgid, exec_id, inode, device, generation, *use in zip(
+            *columns, *used, strict=True
+        ):
+            read_ops, read_bytes, write_ops, write_bytes, last_write_ns = use
+            process = process_of(tgid, start_ns, exec_id)
             if process is None or not (read_ops or write_ops):
                 continue
-            self._versions.out.on_counts(
+            on_counts(
                 process,
                 FileKey(device, inode, generation),
-                Counts(read_ops, read_bytes, now_ns),
-                Counts(write_ops, write_bytes, last_write_ns),
+                Counts(read_ops, read_bytes, now_ns) if read_ops else _UNUSED,
+                Counts(write_ops, write_bytes, last_write_ns) if write_ops else _UNUSED,
             )
 
     # --- the hasher -------------------------------------------------------------------------

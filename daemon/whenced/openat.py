@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import stat
 from typing import Final
@@ -42,6 +43,12 @@ def open_root(pid: int) -> int:
     """
     root = f"/proc/{pid}/root" if pid else "/"
     return os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@functools.cache
+def own_root() -> int:
+    """Return an O_PATH descriptor of our own root directory, which is never closed."""
+    return open_root(0)
 
 
 def locate(directory: int, path: bytes, *, links_inside: bool = False) -> int:

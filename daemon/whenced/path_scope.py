@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -17,6 +17,15 @@ class PathScope:
 
     included: tuple[bytes, ...] = ()
     excluded: tuple[bytes, ...] = ()
+    # The same, each with one slash at its end, for startswith().
+    _into: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    _out: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepare what each path is compared with."""
+        for name, prefixes in (("_into", self.included), ("_out", self.excluded)):
+            slashed = tuple(prefix.rstrip(b"/") + b"/" for prefix in prefixes)
+            object.__setattr__(self, name, slashed)  # the way of a frozen dataclass
 
     @classmethod
     def of(cls, included: Iterable[Path], excluded: Iterable[Path]) -> Self:
@@ -25,10 +34,7 @@ class PathScope:
 
     def wants(self, path: bytes) -> bool:
         """Whether a path is to be recorded."""
-        if any(_is_below(path, prefix) for prefix in self.excluded):
+        slashed = path + b"/"
+        if slashed.startswith(self._out):
             return False
-        return not self.included or any(_is_below(path, prefix) for prefix in self.included)
-
-
-def _is_below(path: bytes, prefix: bytes) -> bool:
-    return prefix in (path, b"/") or path.startswith(prefix + b"/")
+        return not self._into or slashed.startswith(self._into)

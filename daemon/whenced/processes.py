@@ -7,7 +7,7 @@ control group paths, arguments of processes that ran before) is given.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from whence_proto.v1 import ingest_pb2
@@ -44,6 +44,7 @@ class Life:
     birth_exec_id: int  # exec_id of image 0 before its first exec
     row: StartRow  # of the newest image
     ended_ns: int | None = None
+    keys: dict[int, ProcessKey] = field(default_factory=dict)  # by exec_id, as they are asked for
 
     def image(self, exec_id: int) -> int:
         """The time between fork and first exec belongs to image 0, as that exec does."""
@@ -79,12 +80,18 @@ class Processes:
         life = self._lives.get((tgid, start_ns))
         if life is None:
             return None
-        return ProcessKey(tgid, start_ns, life.image(exec_id))
+        key = life.keys.get(exec_id)
+        if key is None:
+            key = life.keys[exec_id] = ProcessKey(tgid, start_ns, life.image(exec_id))
+        return key
 
     def key_of(self, event: Event) -> ProcessKey:
         """Identity of an event's process, introducing it when its beginning was not seen."""
-        key = self.key(event.tgid, event.start_ns, event.exec_id)
-        return key if key is not None else self._introduce(event)
+        start_ns, tgid, exec_id = event[2:5]
+        life = self._lives.get((tgid, start_ns))
+        if life is not None and (key := life.keys.get(exec_id)) is not None:
+            return key
+        return self.key(tgid, start_ns, exec_id) or self._introduce(event)
 
     def on_fork(self, event: Event) -> None:
         """A child: it runs what its parent runs."""

@@ -79,7 +79,7 @@ class Resolver:
         """Take note of a path that the kernel itself walked in our own mount namespace."""
         if len(self._directories) > _KNOWN_DIRECTORIES:
             self._directories.clear()
-        self._directories.add(posixpath.dirname(path))
+        self._directories.add(path[: path.rfind(b"/")] or b"/")
 
     def canonical(self, tgid: int, path: bytes) -> bytes:
         """``path`` as the kernel would walk it in the root of a process, the last name unfollowed.

@@ -6,7 +6,10 @@ does each several times faster. May not know how rows are packed; batching.py do
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+_KNOWN_TEXTS: Final = 1 << 13
 
 
 class ProcessKey(NamedTuple):
@@ -141,6 +144,7 @@ class LossRow(NamedTuple):
 Row: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow | LossRow
 
 
+@lru_cache(_KNOWN_TEXTS)
 def text_of(raw: bytes) -> str:
     r"""Text of kernel bytes; a byte that is not valid UTF-8 becomes ``\xNN`` (rule of the wire)."""
     return raw.decode("utf-8", "backslashreplace")

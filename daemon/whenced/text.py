@@ -7,7 +7,7 @@ record that names it, never after.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from whenced.record import Part
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 # Drains that an unclaimed text is kept for: its record was lost, or comes with the next drain.
 _KEPT_DRAINS: Final = 3
+# A build touches the same libraries and headers again and again.
+_KNOWN_PATHS: Final = 1 << 13
+_PATH: Final = int(Part.PATH)  # hashed by far faster than a member of an enumeration
 
 
+@lru_cache(_KNOWN_PATHS)
 def path_of(components: bytes) -> bytes:
     """Absolute path from components that are leaf first, each ended by NUL."""
     if not components:
@@ -46,16 +50,15 @@ def joined(base: bytes, text: bytes) -> bytes:
     return b"/" + posixpath.normpath(path).lstrip(b"/")
 
 
-@dataclass(slots=True)
-class Texts:
-    """The texts of one record; absent parts are None."""
+class Texts(dict[int, bytes]):
+    """The texts of one record by part; absent parts are lost or were never sent."""
 
-    parts: dict[int, bytes] = field(default_factory=dict)
-    drain: int = 0
+    __slots__ = ()
 
     def path(self) -> bytes | None:
         """The record's path."""
-        return self._walked(Part.PATH)
+        raw = self.get(_PATH)
+        return None if raw is None else path_of(raw)
 
     def cwd(self) -> bytes | None:
         """Working directory."""
@@ -63,22 +66,22 @@ class Texts:
 
     def arguments(self) -> tuple[bytes, ...]:
         """Arguments, none when they were lost."""
-        return arguments_of(self.parts.get(Part.ARGS, b""))
+        return arguments_of(self.get(Part.ARGS, b""))
 
     def script(self) -> bytes | None:
         """What was asked to run, for a script."""
-        raw = self.parts.get(Part.SCRIPT)
+        raw = self.get(Part.SCRIPT)
         return None if raw is None else raw.split(b"\0", 1)[0]
 
     def named(self, text: Part, base: Part) -> bytes | None:
         """Path of a system call's string and the directory that it starts at."""
-        raw, start = self.parts.get(text), self._walked(base)
+        raw, start = self.get(text), self._walked(base)
         if raw is None or start is None:
             return None
         return joined(start, raw.split(b"\0", 1)[0])
 
     def _walked(self, part: Part) -> bytes | None:
-        raw = self.parts.get(part)
+        raw = self.get(part)
         return None if raw is None else path_of(raw)
 
 
@@ -90,18 +93,18 @@ class TextStore:
 
     def __init__(self) -> None:
         self._texts: dict[int, Texts] = {}
-        self._drain = 0
+        self._drains_left: dict[int, int] = {}
 
     def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> int:
         """Take one drain of the text ring: (id, part, flags, chunk, bytes); return how many."""
-        self._drain += 1
+        known = self._texts
         count = 0
         for text_id, part, _flags, _chunk, raw in drained:
-            texts = self._texts.get(text_id)
+            texts = known.get(text_id)
             if texts is None:
-                texts = self._texts[text_id] = Texts(drain=self._drain)
+                texts = known[text_id] = Texts()
             # chunks of one text follow each other on their CPU, so in the ring
-            texts.parts[part] = texts.parts.get(part, b"") + raw
+            texts[part] = texts[part] + raw if part in texts else raw
             count += 1
         return count
 
@@ -110,9 +113,10 @@ class TextStore:
         return self._texts.pop(text_id, NO_TEXTS)
 
     def forget_unclaimed(self) -> int:
-        """Drop texts whose record never came; return how many."""
-        oldest = self._drain - _KEPT_DRAINS
-        stale = [key for key, texts in self._texts.items() if texts.drain <= oldest]
+        """Drop texts whose record never came, to be called once for each drain; return how many."""
+        left = {key: self._drains_left.get(key, _KEPT_DRAINS) - 1 for key in self._texts}
+        stale = [key for key, drains in left.items() if drains < 0]
         for key in stale:
-            del self._texts[key]
+            del self._texts[key], left[key]
+        self._drains_left = left
         return len(stale)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from whence_proto.v1 import ingest_pb2 as wire
-from whenced.record import Flag
+from whenced.record import Flag, Kind
 from whenced.rows import AccessRow, DigestRow, text_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,32 @@ _STATES: Final = {
     "torn": wire.DIGEST_STATE_TORN,
     "unhashed": wire.DIGEST_STATE_UNHASHED,
 }
+# Kinds of touches, by number: a member of an enumeration is looked up by a call of its own hash.
+OPS: Final = {
+    int(kind): op
+    for kind, op in (
+        (Kind.READ, wire.ACCESS_OP_READ),
+        (Kind.MAP, wire.ACCESS_OP_MAP),
+        (Kind.EXECUTE, wire.ACCESS_OP_EXECUTE),
+        (Kind.WRITE, wire.ACCESS_OP_WRITE),
+        (Kind.TRUNCATE, wire.ACCESS_OP_TRUNCATE),
+    )
+}
+READ: Final = int(Kind.READ)
+READS: Final = frozenset(map(int, (Kind.READ, Kind.MAP, Kind.EXECUTE)))
+# What an AccessRow adds up over its touches: places of its fields.
+_ADDED: Final = ("ops", "bytes", "first_ns", "last_ns", "flags", "mount_namespace")
+_OPS, _BYTES, _FIRST_NS, _LAST_NS, _FLAGS, _MOUNT_NS = map(AccessRow._fields.index, _ADDED)
+_access_row: Final = partial(tuple.__new__, AccessRow)
+_REMARKS: Final = (
+    (Flag.MAY_WRITE, wire.ACCESS_FLAG_MAY_WRITE),
+    (Flag.NAMELESS, wire.ACCESS_FLAG_NAMELESS),
+    (Flag.PATH_TRUNCATED, wire.ACCESS_FLAG_PATH_TRUNCATED),
+    (Flag.CREATED, wire.ACCESS_FLAG_CREATED),
+)
+_READ: Final = wire.ACCESS_OP_READ
+_WRITE: Final = wire.ACCESS_OP_WRITE
+_TRUNCATE: Final = wire.ACCESS_OP_TRUNCATE
 
 
 @dataclass(slots=True)
@@ -41,7 +68,8 @@ class VersionRows:
     """Rows since they were last taken."""
 
     _digests: list[DigestRow] = field(default_factory=list)
-    _accesses: dict[tuple[ProcessKey, FileVersion, int, str], AccessRow] = field(
+    # values are the fields of an AccessRow, in a list because they add up
+    _accesses: dict[tuple[ProcessKey, FileVersion, int, str], list[Any]] = field(
         default_factory=dict
     )
     _bound: dict[ProcessKey, dict[FileKey, Bound]] = field(default_factory=dict)
@@ -51,26 +79,29 @@ class VersionRows:
 
     def take(self) -> list[AccessRow | DigestRow]:
         """Rows since the last call; accesses of the same kind are one row."""
-        rows: list[AccessRow | DigestRow] = [*self._accesses.values(), *self._digests]
+        rows: list[AccessRow | DigestRow] = list(map(_access_row, self._accesses.values()))
+        rows += self._digests
         self._accesses, self._digests = {}, []
         return rows
 
-    def _add(self, row: AccessRow) -> None:
-        key = (row.process, row.file, row.op, row.path or "")
-        known = self._accesses.get(key)
-        if known is not None:
-            row = row._replace(
-                ops=known.ops + row.ops,
-                bytes=known.bytes + row.bytes,
-                first_ns=min(known.first_ns, row.first_ns),
-                last_ns=max(known.last_ns, row.last_ns),
-                flags=known.flags | row.flags,
-            )
-        self._accesses[key] = row
+    def _add(self, row: list[Any]) -> None:
+        """Add the fields of an AccessRow to the one of its kind; the list is kept."""
+        key = (row[0], row[1], row[3], row[2])
+        known = self._accesses.setdefault(key, row)
+        if known is row:
+            return
+        known[_OPS] += row[_OPS]
+        known[_BYTES] += row[_BYTES]
+        known[_FIRST_NS] = min(known[_FIRST_NS], row[_FIRST_NS])
+        known[_LAST_NS] = max(known[_LAST_NS], row[_LAST_NS])
+        known[_FLAGS] |= row[_FLAGS]
+        known[_MOUNT_NS] = row[_MOUNT_NS]
 
     def bind(self, process: ProcessKey, state: FileState, event: Event) -> Bound:
         """What the process's counts for the file belong to."""
-        files = self._bound.setdefault(process, {})
+        files = self._bound.get(process)
+        if files is None:
+            files = self._bound[process] = {}
         bound = files.get(state.key)
         if bound is None:
             bound = files[state.key] = Bound(event.mount_ns)
@@ -81,19 +112,19 @@ class VersionRows:
         version: FileVersion, flags: int, *, ops: int,
     ) -> None:  # fmt: skip
         """A touch, with the version that it saw; its calls are counted by the aggregate."""
-        bound, path = self.bind(process, state, event), text_of(state.path)
-        if op == wire.ACCESS_OP_READ:
+        path = text_of(state.path)
+        if op == _READ:
+            bound = self.bind(process, state, event)
             bound.read, bound.read_path, bound.pending = version, path, None
-        elif op in (wire.ACCESS_OP_WRITE, wire.ACCESS_OP_TRUNCATE):
+        elif op in (_WRITE, _TRUNCATE):
+            bound = self.bind(process, state, event)
             bound.write_path = path
-            if op == wire.ACCESS_OP_TRUNCATE and bound.write is None:
+            if op == _TRUNCATE and bound.write is None:
                 bound.write_op = op
-        self._add(
-            AccessRow(
-                process, version, path, op, ops, 0, event.at_ns, event.at_ns,
-                flags | flags_of(event), event.mount_ns,
-            )
-        )  # fmt: skip
+        at_ns = event.at_ns
+        if event.flags:
+            flags |= flags_of(event)
+        self._add([process, version, path, op, ops, 0, at_ns, at_ns, flags, event.mount_ns])
 
     def on_counts(self, process: ProcessKey, key: FileKey, read: Counts, written: Counts) -> None:
         """Calls and bytes since the last drain, for versions bound by earlier touches."""
@@ -116,12 +147,10 @@ class VersionRows:
         op: int, counts: Counts,
     ) -> None:  # fmt: skip
         # when it began is what the touch said; the table's row may be older than this use
+        last_ns = counts.last_ns
         self._add(
-            AccessRow(
-                process, version, path, op, counts.ops, counts.bytes,
-                counts.last_ns, counts.last_ns, 0, mount_ns,
-            )
-        )  # fmt: skip
+            [process, version, path, op, counts.ops, counts.bytes, last_ns, last_ns, 0, mount_ns]
+        )
 
     def forget_process(self, process: ProcessKey) -> None:
         """Its last aggregates have arrived."""
@@ -130,12 +159,11 @@ class VersionRows:
     def settle(self, state: FileState, read: PendingRead, version: FileVersion) -> None:
         """A read that waited: its version is known now."""
         counts = read.counts
-        self._add(
-            AccessRow(
-                read.process, version, read.path, read.op, counts.ops, counts.bytes,
-                read.at_ns, max(counts.last_ns, read.at_ns), read.flags, read.mount_ns,
-            )
-        )  # fmt: skip
+        last_ns = max(counts.last_ns, read.at_ns)
+        self._add([
+            read.process, version, read.path, read.op, counts.ops, counts.bytes,
+            read.at_ns, last_ns, read.flags, read.mount_ns,
+        ])  # fmt: skip
         bound = self._bound.get(read.process, {}).get(state.key)
         if bound is not None and bound.pending is read:
             bound.pending, bound.read, bound.read_path = None, version, read.path
@@ -169,13 +197,5 @@ class VersionRows:
 
 def flags_of(event: Event) -> int:
     """Remarks of the wire on a touch: a sum of AccessFlag."""
-    flags = 0
-    if event.flags & Flag.MAY_WRITE:
-        flags |= wire.ACCESS_FLAG_MAY_WRITE
-    if event.flags & Flag.NAMELESS:
-        flags |= wire.ACCESS_FLAG_NAMELESS
-    if event.flags & Flag.PATH_TRUNCATED:
-        flags |= wire.ACCESS_FLAG_PATH_TRUNCATED
-    if event.flags & Flag.CREATED:
-        flags |= wire.ACCESS_FLAG_CREATED
-    return flags
+    flags = event.flags
+    return sum(remark for flag, remark in _REMARKS if flags & flag)

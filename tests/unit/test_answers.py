@@ -10,6 +10,7 @@ from tests.unit.traced import Machine, digest_of
 
 from whence_collector.derive import Deriver
 from whence_collector.errors import InvalidRequest, NotFound
+from whence_collector.incomplete import undigested_sentence
 from whence_collector.resolved import LossRow
 from whence_collector.store import Store
 from whence_proto.v1 import query_pb2 as wire
@@ -200,3 +201,81 @@ def test_loss_anywhere_up_the_lineage_is_told(asked: Asked) -> None:
     assert not made.complete
     assert len(made.incomplete_reasons) == 1
     assert made.incomplete_reasons[0].endswith("(python prepare.py): 3 records lost: ring full")
+
+
+def test_inputs_without_a_digest_up_the_lineage_are_told_in_one_sentence(asked: Asked) -> None:
+    pipeline(asked)
+    host = asked.host
+    late = host.spawn(None, "python", "late.py")
+    host.read(late, 20, "/d/raw2.csv")
+    host.read(late, 21, "/d/raw3.csv")
+    host.read(late, 22, "/usr/lib/libm.so.6")
+    host.read(late, 6, "/d/metrics.json")
+    host.write(late, 23, "/d/report")
+    host.undigested(20, 3, "overwritten before its bytes could be read")
+    host.undigested(21, 4, "larger than the limit")
+    host.undigested(22, 4, "larger than the limit")
+    host.digest(23, "report")
+    asked.machine.deliver()
+    made = asked.find("report").productions[0]
+    graph = asked.ask("Lineage", wire.LineageRequest(start=digest_of("report")))
+    sentence = (
+        "2 inputs have no digest: /d/raw2.csv (overwritten before its bytes could be read), "
+        "/d/raw3.csv (larger than the limit)"
+    )
+
+    assert (made.complete, list(made.incomplete_reasons)) == (False, [sentence])
+    assert (graph.complete, list(graph.incomplete_reasons)) == (False, [sentence])
+
+
+def test_input_without_a_digest_of_an_ancestor_makes_the_answer_incomplete(asked: Asked) -> None:
+    host = asked.host
+    prepare, train = host.spawn(None, "python", "prepare.py"), host.spawn(None, "python", "t.py")
+    host.read(prepare, 1, "/d/raw.csv")
+    host.write(prepare, 2, "/d/prepared.npz")
+    host.read(train, 2, "/d/prepared.npz")
+    host.write(train, 3, "/d/model.pt")
+    host.undigested(1, 3, "gone")
+    host.digest(2, "prepared")
+    host.digest(3, "model")
+    asked.machine.deliver()
+    made = asked.find("model").productions[0]
+
+    assert not made.complete
+    assert list(made.incomplete_reasons) == ["1 input has no digest: /d/raw.csv (gone)"]
+
+
+def test_many_inputs_without_a_digest_are_counted() -> None:
+    undigested = [(f"/d/{nth}", None) for nth in range(5)]
+
+    assert undigested_sentence(undigested) == (
+        "5 inputs have no digest: /d/0, /d/1, /d/2, and 2 more"
+    )
+
+
+def test_production_that_wrote_the_asked_path_comes_first_and_alone_in_full(asked: Asked) -> None:
+    host = asked.host
+    made = []
+    for nth in range(3):
+        train = host.spawn(None, "python", f"train{nth}.py")
+        host.read(train, 10 + nth, f"/d/in{nth}.csv")
+        host.write(train, 20 + nth, f"/d/model{nth}.pt")
+        host.end(train)
+        host.digest(20 + nth, "model")
+        made.append(train)
+    asked.machine.deliver()
+    reply = asked.find("model", path="/d/model0.pt", host="node")
+
+    assert [
+        (production.path, [file.path for file in production.inputs], production.truncated)
+        for production in reply.productions
+    ] == [
+        ("/d/model0.pt", ["/d/in0.csv"], False),
+        ("/d/model2.pt", [], True),
+        ("/d/model1.pt", [], True),
+    ]
+    assert [production.process.pid for production in reply.productions] == [
+        made[0].tgid,
+        made[2].tgid,
+        made[1].tgid,
+    ]

@@ -194,6 +194,10 @@ class Host:
             (version, 1, artifact_id, size_bytes, None, self.tick(), self.path_id(path))
         )
 
+    def undigested(self, version: int, state: int, reason: str) -> None:
+        """Say that a version is torn (3) or unhashed (4)."""
+        self.digests.append((version, state, 0, 0, reason, self.tick(), self.path_id("/x")))
+
     def rename(self, process: ProcessRow, old: str, new: str, version: int | None = None) -> None:
         """Rename a file, or a folder where no version is given."""
         self._name(process, 1, old, new, version)
