@@ -97,6 +97,11 @@ class VersionRows:
         known[_FLAGS] |= row[_FLAGS]
         known[_MOUNT_NS] = row[_MOUNT_NS]
 
+    def is_writing(self, process: ProcessKey, key: FileKey, version: FileVersion) -> bool:
+        """Whether the process itself makes that version."""
+        bound = self._bound.get(process, {}).get(key)
+        return bound is not None and bound.write == version
+
     def bind(self, process: ProcessKey, state: FileState, event: Event) -> Bound:
         """What the process's counts for the file belong to."""
         files = self._bound.get(process)

@@ -99,27 +99,28 @@ class Versions:
 
     def _on_read(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:
         kind, number = event.kind, event.version
-        op = OPS[kind]
+        op, version = OPS[kind], state.version(number)
         ops = 0 if kind == READ else 1  # reads are counted by the aggregate
-        if number >> 32 == 0 or number == state.sealed:
-            version = state.version(number)
-            if number >> 32 == state.number >> 32:
+        settled = number >> 32 == 0 or number == state.sealed
+        # a linker reads back what it wrote: its own output, never an input
+        if settled or self.out.is_writing(process, state.key, version):
+            if settled and number >> 32 == state.number >> 32:
                 state.promised = number
             self.out.access(state, event, process, op, version, 0, ops=ops)
-            if state.sealed is None:
+            if settled and state.sealed is None:
                 self._want(state)
             return version
-        self._begin_epoch(state, event.version)  # of several writes only the first is told
-        state.number = max(state.number, event.version)
+        self._begin_epoch(state, number)  # of several writes only the first is told
+        state.number = max(state.number, number)
         pending = PendingRead(
-            process, op, event.version, event.size_bytes, event.at_ns, text_of(state.path),
+            process, op, number, event.size_bytes, event.at_ns, text_of(state.path),
             flags_of(event), event.mount_ns, Counts(ops, 0, event.at_ns),
         )  # fmt: skip
         state.pending += (pending,)
         bound = self.out.bind(process, state, event)
         bound.pending, bound.read = pending, None
         self.jobs.schedule(state, event.at_ns)
-        return state.version(event.version)
+        return version
 
     def _on_open(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:
         self._by_writer.setdefault(event.tgid, set()).add(state.key)
@@ -272,6 +273,7 @@ class Versions:
             return
         self._give_up_lost(state, 0)
         self.out.digest(state, state.version(0), reply)
+        self.sealed_outputs += 1  # who asks for an output waits for its inputs as well
         if state.epoch == 0:
             state.sealed = 0
             self._resolve(state, 0, reply)

@@ -299,3 +299,14 @@ def test_truncate_by_path_of_a_file_that_was_never_touched() -> None:
     assert (request.version, request.written) == (ANY, True)
     assert files.contents() == {version(0, 1): b"cut"}
     assert files.refusals() == {}
+
+
+def test_who_reads_back_what_it_is_writing_reads_its_own_output() -> None:
+    files = Files()
+    files.write(ONE, WRITER)
+    files.read(ONE + 1, WRITER)
+    files.close(ONE + 5)
+    files.reply(files.request(NOW_NS + SECOND_NS), content=b"linked", version=ONE + 5)
+
+    assert files.bound(READ) == [version(1)]
+    assert files.refusals() == {}
