@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=1)
     parser.add_argument("--batches", type=int, default=200, help="of each stream")
     parser.add_argument("--rows", type=int, default=1000, help="of each batch, about")
-    parser.add_argument("--inflight", type=int, default=32)
+    parser.add_argument("--inflight", type=int, default=64, help="a daemon's window")
     flags = parser.parse_args()
     shape = Shape(flags.streams, flags.batches, flags.rows, flags.inflight)
     with (

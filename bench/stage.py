@@ -105,14 +105,19 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Start a collector and a daemon in new folders and a new control group; remove all of it."""
+def stage(work_below: Path | None = None) -> Iterator[Stage]:
+    """Start a collector and a daemon in new folders and a new control group; remove all of it.
+
+    ``work_below`` is where jobs work, by default where the system keeps temporary files.
+    """
     scope = Scope.create(f"whence-bench-{os.getpid()}")
     try:
-        with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
-            place = Path(folder).resolve() / "work"
-            place.mkdir()
-            instance = Instance(place.parent / "data", free_address())
+        with (
+            tempfile.TemporaryDirectory(prefix="whence-bench-") as folder,
+            tempfile.TemporaryDirectory(prefix="whence-bench-", dir=work_below) as work,
+        ):
+            place = Path(work).resolve()
+            instance = Instance(Path(folder).resolve() / "data", free_address())
             instance.data_dir.mkdir()
             settings_of(instance).touch()  # so that the machine's own settings have no say
             bring_up(instance, daemon_of(instance, scope).arguments)

@@ -6,7 +6,6 @@ Pure and by name alone, so that the same path always gets the same class; conten
 from __future__ import annotations
 
 import re
-from enum import Enum
 from functools import lru_cache
 
 CLASSES = ("data", "code", "config", "library", "cache", "model")
@@ -90,17 +89,16 @@ _BY_SUFFIX = {
 }
 
 
-class Place(Enum):
-    """What the folder of a path says of it, the strongest word first."""
-
-    HIDDEN = "no content"
-    SHARED_MEMORY = "content that does not outlive the boot"
-    REPOSITORY = "of a version control system"
-    CACHE = "cache"
-    PACKAGED_DATA = "data that is installed with a library"
-    PACKAGED = "installed"
-    SETTINGS = "settings of the system"
-    OWN = "somebody's own"
+# What the folder of a path says of it, the strongest word first. Plain texts: this is asked of
+# every new path, and members of an Enum take longer to reach than all the rest.
+HIDDEN_PLACE = "no content"
+SHARED_MEMORY = "content that does not outlive the boot"
+REPOSITORY = "of a version control system"
+CACHE = "cache"
+PACKAGED_DATA = "data that is installed with a library"
+PACKAGED = "installed"
+SETTINGS = "settings of the system"
+OWN = "somebody's own"
 
 
 def class_of(path: str) -> str | None:
@@ -109,25 +107,29 @@ def class_of(path: str) -> str | None:
     place = None if name.startswith(_TELLING_NAMES) else _place_of_folder(folder)
     if place is None:
         place = _place(path)
-    if place is Place.HIDDEN:
+    if place == HIDDEN_PLACE:
         return None
     suffix = _suffix(name)
-    if suffix in _CACHE_SUFFIXES or place is Place.SHARED_MEMORY or place is Place.REPOSITORY:
+    if suffix in _CACHE_SUFFIXES:
         return "cache"
-    if ".so" in path and _SHARED_OBJECT.search(path):
+    if place == OWN or (place == PACKAGED_DATA and suffix not in _INSTALLED_SUFFIXES):
+        if ".so" in name and _SHARED_OBJECT.search(name):
+            return "library"
+        return _content_class(name, suffix)
+    if place not in _UNKEPT and ".so" in path and _SHARED_OBJECT.search(path):
         return "library"
-    if place is Place.OWN:
-        return _content_class(name, suffix)
-    if place is Place.PACKAGED_DATA and suffix not in _CODE_SUFFIXES | _LIBRARY_SUFFIXES:
-        return _content_class(name, suffix)
     return _CLASS_OF_PLACE[place]
 
 
+_INSTALLED_SUFFIXES = _CODE_SUFFIXES | _LIBRARY_SUFFIXES
+_UNKEPT = frozenset({SHARED_MEMORY, REPOSITORY})
 _CLASS_OF_PLACE = {
-    Place.CACHE: "cache",
-    Place.PACKAGED: "library",
-    Place.PACKAGED_DATA: "library",
-    Place.SETTINGS: "config",
+    SHARED_MEMORY: "cache",
+    REPOSITORY: "cache",
+    CACHE: "cache",
+    PACKAGED: "library",
+    PACKAGED_DATA: "library",
+    SETTINGS: "config",
 }
 # Below these the name itself decides what place it is; elsewhere only such a name does.
 _OPEN_FOLDERS = ("/etc", "/lib", "/lib64", "/opt", "/usr/local", "/matplotlib")
@@ -135,7 +137,7 @@ _TELLING_NAMES = ("torchinductor_", "pyvenv.cfg")
 
 
 @lru_cache(maxsize=FOLDERS_REMEMBERED)
-def _place_of_folder(folder: str) -> Place | None:
+def _place_of_folder(folder: str) -> str | None:
     """Return the place of whatever lies in a folder, None where the name decides.
 
     Many files lie in few folders, and the patterns are 20 times the cost of remembering.
@@ -143,20 +145,20 @@ def _place_of_folder(folder: str) -> Place | None:
     return None if not folder or folder.endswith(_OPEN_FOLDERS) else _place(folder + "/")
 
 
-def _place(path: str) -> Place:
+def _place(path: str) -> str:
     """Return the place of a path, or of a folder that ends with a slash."""
     if _HIDDEN.match(path):
         in_memory = path.startswith("/dev/shm/")  # noqa: S108 -- a place to recognise, not to write
-        return Place.SHARED_MEMORY if in_memory else Place.HIDDEN
+        return SHARED_MEMORY if in_memory else HIDDEN_PLACE
     if _REPOSITORY.search(path):
-        return Place.REPOSITORY
+        return REPOSITORY
     if _CACHE.search(path) and not _HUB.search(path):
-        return Place.CACHE
+        return CACHE
     if _PACKAGES.search(path):
-        return Place.PACKAGED_DATA if _PACKAGED_DATA.search(path) else Place.PACKAGED
+        return PACKAGED_DATA if _PACKAGED_DATA.search(path) else PACKAGED
     if _SYSTEM.match(path) or _TOOLING.search(path):
-        return Place.PACKAGED
-    return Place.SETTINGS if path.startswith("/etc/") else Place.OWN
+        return PACKAGED
+    return SETTINGS if path.startswith("/etc/") else OWN
 
 
 def executed_class(found: str | None) -> str | None:

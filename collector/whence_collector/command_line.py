@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SHELLS = frozenset({"ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh"})
 INTERPRETER = re.compile(r"^(python|pypy|perl|ruby|node|nodejs|julia|Rscript|lua|php)[\d.]*$")
+NAMES_REMEMBERED = 1 << 14  # the same few programs are asked about again and again
 COMMAND_LIMIT = 2000  # characters of a command that a run keeps; argv holds the rest
 
 # Options that take the next argument as their value.
@@ -36,6 +38,7 @@ class Operand:
 NO_OPERAND = Operand("none", "", ())
 
 
+@lru_cache(maxsize=NAMES_REMEMBERED)
 def base_name(path: str | None) -> str:
     """Return the last component of a path, without the dash of a login shell."""
     return path.rstrip("/").rpartition("/")[2].removeprefix("-") if path else ""
@@ -49,14 +52,17 @@ def is_shell(row: ProcessRow) -> bool:
 
 
 def _other_interpreter(row: ProcessRow) -> bool:
-    return INTERPRETER.match(base_name(row.exe)) is not None
+    return _is_interpreter(row.exe)
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def _is_interpreter(path: str | None) -> bool:
+    return INTERPRETER.match(base_name(path)) is not None
 
 
 def is_interpreter(row: ProcessRow) -> bool:
     """Tell whether the program runs scripts in a language other than a shell's."""
-    return _other_interpreter(row) or (
-        bool(row.argv) and INTERPRETER.match(base_name(row.argv[0])) is not None
-    )
+    return _other_interpreter(row) or (bool(row.argv) and _is_interpreter(row.argv[0]))
 
 
 def shell_operand(argv: Sequence[str]) -> Operand:

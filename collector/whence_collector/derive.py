@@ -94,13 +94,13 @@ class Deriver:
         """Give every new path its class; path ids grow, so new ones lie at the end."""
         new = writer.arrays("SELECT path_id, path FROM path WHERE path_id > ?", (self._classified,))
         if len(new["path_id"]):
-            classes = [class_of(path) for path in new["path"].tolist()]
+            classes = list(map(class_of, new["path"].tolist()))
             writer.append(
                 "path_class",
                 {
                     "path_id": new["path_id"],
                     "class": classes,
-                    "executed_class": [executed_class(each) for each in classes],
+                    "executed_class": list(map(executed_class, classes)),
                 },
             )
             self._classified = int(new["path_id"].max())

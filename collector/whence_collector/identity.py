@@ -1,14 +1,13 @@
 """Dense ids for paths, processes, file versions and artifacts.
 
-Ids are given inside the writer's transaction; they reach the memory of recent keys only when
-that transaction is known to be committed.
+Ids are given inside the writer's transaction; after one that failed, memory of recent keys is
+dropped, for it may hold ids that were never stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -62,16 +61,18 @@ class Identities(Generic[Key]):
         self._kind = kind
         self._recent: Recent[Key] = Recent(recent_keys)
         self._seen = SeenFilter()
-        self._pending: dict[Key, int] = {}
-        self._loaded_id = 0
+        self._fresh: list[Key] = []  # given but not flushed: the ids before _next_id, in order
+        self._loaded_id = 0  # up to here the filter knows the keys
         self._next_id = 1
+        self._first_new_id = 1  # of the open transaction
 
     def resume(self, writer: Writer) -> None:
         """Drop what was not committed, and learn which keys the database holds."""
-        self._pending.clear()
+        self._recent.clear()
+        self._fresh.clear()
         kind = self._kind
         highest = writer.rows(f"SELECT coalesce(max({kind.id_column}), 0) FROM {kind.table}")  # noqa: S608 -- names are ours
-        self._next_id = int(highest[0][0]) + 1
+        self._next_id = self._first_new_id = int(highest[0][0]) + 1
         self._loaded_id = min(self._loaded_id, self._next_id - 1)
         columns = ", ".join(kind.columns)
         while self._loaded_id < self._next_id - 1:
@@ -87,30 +88,30 @@ class Identities(Generic[Key]):
         """Return the id of each key, giving new ones to keys that were never seen."""
         found = self._recent.get(keys)
         if None in found:
-            absent = [key for key, known in zip(keys, found, strict=True) if known is None]
-            given = self._give(list(dict.fromkeys(absent)), writer)
-            found = [
-                given[key] if known is None else known
-                for key, known in zip(keys, found, strict=True)
-            ]
+            absent = [at for at, identity in enumerate(found) if identity is None]
+            given = self._give(list(dict.fromkeys([keys[at] for at in absent])), writer)
+            for at in absent:
+                found[at] = given[keys[at]]
         return np.array(found, np.int64)
 
     def _give(self, keys: list[Key], writer: Writer) -> dict[Key, int]:
-        """Return ids of keys that are not among the recent: of this transaction, stored, or new."""
-        pending = self._pending
-        given = {key: pending[key] for key in keys if key in pending} if pending else {}
-        absent = [key for key in keys if key not in given] if given else keys
-        stored = self._stored(absent, writer) if absent else {}
-        given |= stored
-        unknown = [key for key in absent if key not in stored] if stored else absent
-        fresh = dict(zip(unknown, count(self._next_id)))
-        self._next_id += len(fresh)
-        pending |= fresh
-        return given | fresh
+        """Return ids of keys that are not among the recent: stored ones, or new ones."""
+        given = self._stored(keys, writer)
+        unknown = [key for key in keys if key not in given] if given else keys
+        given |= zip(unknown, range(self._next_id, self._next_id + len(unknown)), strict=True)
+        self._next_id += len(unknown)
+        self._fresh += unknown
+        self._recent.update(given)
+        return given
+
+    @property
+    def first_new_id(self) -> int:
+        """Ids from here on were given in the open transaction."""
+        return self._first_new_id
 
     def is_new(self, identity: int) -> bool:
         """Tell whether the id was given in the open transaction."""
-        return identity > self._next_id - 1 - len(self._pending)
+        return identity >= self._first_new_id
 
     def flush(
         self, writer: Writer, extra: Callable[[list[Key]], dict[str, Any]] | None = None
@@ -119,22 +120,22 @@ class Identities(Generic[Key]):
 
         extra gives further columns for keys.
         """
-        fresh = {key: given for key, given in self._pending.items() if given > self._loaded_id}
-        if not fresh:
+        keys = self._fresh
+        if not keys:
             return
-        keys = list(fresh)
         columns = self._kind.to_columns(keys)
         self._seen.add(self._kind.to_fingerprints(columns))
-        columns[self._kind.id_column] = np.fromiter(fresh.values(), np.int64, len(fresh))
+        columns[self._kind.id_column] = np.arange(self._next_id - len(keys), self._next_id)
         if extra:
             columns |= extra(keys)
         writer.append(self._kind.table, columns)
         self._loaded_id = self._next_id - 1
+        self._fresh = []
 
     def committed(self) -> None:
-        """Remember what the transaction gave; only called once it is committed."""
-        self._recent.update(self._pending.items())
-        self._pending.clear()
+        """Take in that the transaction is committed; only called between transactions."""
+        self._first_new_id = self._next_id
+        self._recent.turn()
 
     def _stored(self, keys: list[Key], writer: Writer) -> dict[Key, int]:
         columns = self._kind.to_columns(keys)
@@ -148,9 +149,7 @@ class Identities(Generic[Key]):
             f"SELECT position, {self._kind.id_column} FROM {self._kind.table} "  # noqa: S608 -- names are ours
             f"JOIN wanted USING ({', '.join(self._kind.columns)})",
         )
-        given = {asked[position]: int(identity) for position, identity in rows}
-        self._recent.update(given.items())
-        return given
+        return {asked[position]: int(identity) for position, identity in rows}
 
 
 def _as_columns(record: np.dtype[np.void]) -> Callable[[Sequence[bytes]], dict[str, Any]]:

@@ -31,7 +31,7 @@ from whence_proto.v1 import ingest_pb2_grpc
 LOG = logging.getLogger("whence.ingest")
 
 WIRE_VERSION = 1
-GROUP_ROWS = 30_000  # of one commit at most; its fixed cost is about that of 5,000 rows
+GROUP_ROWS = 60_000  # of one commit at most; its fixed cost is about that of 5,000 rows
 QUEUED_BATCHES = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # then 5 s for as long as storage fails
 

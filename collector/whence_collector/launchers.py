@@ -87,6 +87,7 @@ LAUNCHERS: tuple[Launcher, ...] = (
     _row(Role.WRAPPER, "busybox", r"^(env|nice|nohup|timeout|time|setsid|xargs)\b"),
 )
 
+_LAUNCHER_NAMES = frozenset(name for launcher in LAUNCHERS for name in launcher.names)
 CRON_NAMES = frozenset({"cron", "crond", "CRON", "CROND", "anacron", "atd", "fcron"})
 MANAGER_NAMES = frozenset({"systemd", "init", "systemd-executor"})
 
@@ -109,8 +110,10 @@ def role_of(row: ProcessRow) -> Role:
         return Role.CANARY
     if is_shell(row):
         return _shell_role(row)
-    words = words_of(row)
     names = names_of(row)
+    if names.isdisjoint(_LAUNCHER_NAMES):
+        return Role.PROGRAM
+    words = words_of(row)
     rest = " ".join(words[1:])
     for launcher in LAUNCHERS:
         if names & launcher.names and (launcher.words is None or launcher.words.search(rest)):

@@ -56,15 +56,14 @@ class Ledger:
     def save(self, writer: Writer) -> None:
         """Write what advanced; in the same transaction as the rows themselves."""
         fresh = sorted(self._changed - self._stored)
-        later = sorted(self._changed & self._stored)
+        later = self._changed & self._stored
         if fresh:
             writer.append("batch_ledger", self._columns(fresh))
-        if later:
-            writer.rows_with(
-                self._columns(later),
-                "UPDATE batch_ledger SET number = wanted.number, "
-                "committed_ns = wanted.committed_ns FROM wanted "
-                "WHERE batch_ledger.epoch = wanted.epoch",
+        for epoch in later:  # as many as daemons sent to this commit
+            mark = self._marks[epoch]
+            writer.execute(
+                "UPDATE batch_ledger SET number = ?, committed_ns = ? WHERE epoch = ?",
+                (mark.number, mark.committed_ns, epoch),
             )
         self._stored |= self._changed
         self._changed.clear()

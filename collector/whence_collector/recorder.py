@@ -228,21 +228,21 @@ class Recorder:
         self, batch: wire.Batch, hashed: list[int], ids: list[int], learned: dict[int, bytes]
     ) -> None:
         """Keep what new artifacts are stored with, and SHA-256 that others did not have."""
-        digests = batch.digests
+        digests, first_new_id = batch.digests, self._artifacts.first_new_id
         zero_ns = batch.base_ns + batch.wall_offset_ns
         blake3, sha256 = list(digests.blake3), list(digests.sha256)
         size_bytes, at_ns = list(digests.size_bytes), list(digests.at_ns)
         for row, artifact_id in zip(hashed, ids, strict=True):
-            if self._artifacts.is_new(artifact_id):
-                known = self._fresh_artifacts.get(blake3[row])
-                if known is None:
-                    self._fresh_artifacts[blake3[row]] = _Fresh(
-                        sha256[row] or None, size_bytes[row], zero_ns + at_ns[row]
-                    )
-                else:
-                    known.sha256 = known.sha256 or sha256[row] or None
-            elif sha256[row]:
-                learned[artifact_id] = sha256[row]
+            known = self._fresh_artifacts.get(blake3[row])
+            if artifact_id < first_new_id:
+                if sha256[row]:
+                    learned[artifact_id] = sha256[row]
+            elif known is None:
+                self._fresh_artifacts[blake3[row]] = _Fresh(
+                    sha256[row] or None, size_bytes[row], zero_ns + at_ns[row]
+                )
+            else:
+                known.sha256 = known.sha256 or sha256[row] or None
 
     def _flush_ids(self, writer: Writer) -> None:
         self._paths.flush(writer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, chain, pairwise
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -158,7 +159,7 @@ def columns_of(rows: Sequence[Any]) -> dict[str, Any]:
     """Turn dataclass rows of one class into columns by field name; no rows give no columns."""
     if not rows:
         return {}
-    return {field.name: [getattr(row, field.name) for row in rows] for field in fields(rows[0])}
+    return {field.name: list(map(attrgetter(field.name), rows)) for field in fields(rows[0])}
 
 
 def access_columns(accesses: AccessColumns) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from whence_collector.resolved import ProcessRow
@@ -17,13 +18,9 @@ _LISTS = frozenset({"argv", "git_modified"})
 
 
 def run_columns(records: Iterable[RunRecord]) -> dict[str, list[Any]]:
-    """Return runs as columns, lists in place of tuples."""
-    columns: dict[str, list[Any]] = {name: [] for name in RUN_COLUMNS}
-    for record in records:
-        for name, column in columns.items():
-            value = getattr(record, name)
-            column.append(list(value) if isinstance(value, tuple) else value)
-    return columns
+    """Return runs as columns."""
+    rows = list(records)
+    return {name: list(map(attrgetter(name), rows)) for name in RUN_COLUMNS}
 
 
 def run_of_row(row: Sequence[Any]) -> RunRecord:

@@ -5,7 +5,7 @@ Neither knows the database; a "maybe" of the one and a miss of the other send th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,10 +21,10 @@ _BITS: npt.NDArray[np.uint8] = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 class Recent(Generic[Key]):
-    """Ids of the keys used last: at least the newest ``capacity``, at most twice as many.
+    """Ids of the keys used last: at least the newest ``capacity``, at most about twice as many.
 
     Two generations instead of an ordered list: a hit costs one look-up, and forgetting is one
-    assignment.
+    assignment. Nothing is forgotten before turn() is called.
     """
 
     __slots__ = ("_capacity", "_new", "_old")
@@ -38,27 +38,25 @@ class Recent(Generic[Key]):
         """Return the id of each key, None where it is not remembered."""
         found: list[int | None] = list(map(self._new.get, keys))
         if self._old and None in found:
-            known = {
-                key: identity
-                for key in [key for key, at in zip(keys, found, strict=True) if at is None]
-                if (identity := self._old.get(key)) is not None
-            }
-            self.update(known.items())
-            found = [
-                at if at is not None else known.get(key)
-                for key, at in zip(keys, found, strict=True)
-            ]
+            for position in [at for at, identity in enumerate(found) if identity is None]:
+                key = keys[position]
+                identity = self._old.get(key)
+                if identity is not None:
+                    self._new[key] = found[position] = identity
         return found
 
-    def update(self, pairs: Iterable[tuple[Key, int]]) -> None:
-        """Remember ids that are committed."""
-        left = list(pairs)
-        while left:
-            if len(self._new) >= self._capacity:
-                self._old, self._new = self._new, {}
-            room = self._capacity - len(self._new)
-            self._new.update(left[:room])
-            left = left[room:]
+    def update(self, pairs: Mapping[Key, int]) -> None:
+        """Remember more ids."""
+        self._new.update(pairs)
+
+    def turn(self) -> None:
+        """Forget the older generation if the newer one is full."""
+        if len(self._new) >= self._capacity:
+            self._old, self._new = self._new, {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._old, self._new = {}, {}
 
 
 class SeenFilter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
@@ -28,6 +29,7 @@ from whence_proto.v1 import ingest_pb2_grpc, query_pb2_grpc
 LOG = logging.getLogger("whence.server")
 
 STOP_GRACE_S = 2.0
+GARBAGE_THRESHOLDS = (50_000, 20, 100)  # objects, young and middle collections until the next
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # two collectors on one port must be an error
     ("grpc.max_receive_message_length", 64 << 20),
@@ -73,6 +75,8 @@ async def serve(
         recorder = Recorder(parts.make_deriver, time.time_ns)
         await asyncio.wrap_future(store.write(recorder.open))
         recorder.committed()
+        # Rows make no cycles, and looking for them was a twentieth of ingest.
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         committer = Committer(store, recorder, metrics)
         committing = asyncio.create_task(committer.run())
         stack.push_async_callback(_end, committing)

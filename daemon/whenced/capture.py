@@ -37,7 +37,7 @@ _SWAP_URGENT_NS: Final = 150_000_000
 _SWAP_ROWS: Final = 1 << 15
 # How old the number of its rows may be: asking costs as much as 50 touches, and the other half
 # of the table is not filled in this time.
-_ROWS_FRESH_NS: Final = 20_000_000
+_ROWS_FRESH_NS: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ _RECEIVE_AT_ONCE: Final = 1024
 _RESTART_WAIT_NS: Final = 1_000_000_000
 _RESTART_WAIT_LIMIT_NS: Final = 30_000_000_000
 _CLOSE_WAIT_S: Final = 2.0
+#: Looking after it costs more than hearing that it has nothing to say.
+_WATCH_EVERY_NS: Final = 100_000_000
 
 _log: Final = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class HashClient:
         self._dead: list[subprocess.Popen[bytes]] = []
         self._failures = 0
         self._not_before_ns = 0
-        self._received_ns = clock_ns()
+        self._received_ns = self._watched_ns = clock_ns()
         self._child: _Child | None = None
         self._start()
 
@@ -165,9 +167,12 @@ class HashClient:
         if self._child is None:
             self._start()
         else:
-            self._drain(self._child)
+            gone = self._drain(self._child)
             # After a pause of our own it may have waited for us: look again next time.
-            self._watch(judge=late_ns < HUNG_NS // 2)
+            judge = late_ns < HUNG_NS // 2
+            if gone or not judge or self._received_ns - self._watched_ns >= _WATCH_EVERY_NS:
+                self._watched_ns = self._received_ns if judge else self._watched_ns
+                self._watch(judge=judge)
         self._flush()
         self._dead = [process for process in self._dead if process.poll() is None]
         answered, self._answered = self._answered, []
@@ -215,16 +220,20 @@ class HashClient:
             writable = select.EPOLLOUT if self._stalled else 0
             self._events.modify(child.link, select.EPOLLIN | writable)
 
-    def _drain(self, child: _Child) -> None:
+    def _drain(self, child: _Child) -> bool:
+        """Take what it said; return whether it let go of its end."""
         for _ in range(_RECEIVE_AT_ONCE):
             try:
                 data = child.link.recv(MESSAGE_LIMIT_BYTES)
-            except (BlockingIOError, ConnectionResetError):
-                return
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                return True
             if not data:
-                return
+                return True
             for message in unpacked(data):
                 self._note(message)
+        return False
 
     def _note(self, message: object) -> None:
         if isinstance(message, (HashReply, CodeReply)) and message.ticket in self._outstanding:

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.asked import Asked, pipeline
 from tests.unit.traced import Machine, digest_of
 
+from whence_collector.answers_runs import PAGE_RUNS
 from whence_collector.derive import Deriver
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.store import Store
@@ -76,6 +77,16 @@ def test_list_tells_when_more_matched(asked: Asked) -> None:
     reply = asked.ask("ListRuns", wire.ListRunsRequest(steps=True, limit=2))
 
     assert (len(reply.runs), reply.truncated) == (2, True)
+
+
+def test_list_looks_past_many_runs_without_output(asked: Asked) -> None:
+    pipeline(asked)
+    for nth in range(PAGE_RUNS + 1):
+        asked.host.spawn(None, "ls", str(nth))
+    asked.machine.deliver()
+    reply = asked.ask("ListRuns", wire.ListRunsRequest(limit=2))
+
+    assert ([run.command for run in reply.runs], reply.truncated) == (["sh all.sh"], False)
 
 
 def test_list_of_an_unknown_status(asked: Asked) -> None:

@@ -100,3 +100,24 @@ def test_class_of_what_was_executed(path: str, expected: str) -> None:
     found = executed_class(class_of(path))
 
     assert expected == found
+
+
+# Folders in which the name decides, after and before a name that does not.
+BESIDE = {
+    ("/opt/run.py", "/opt/cuda-12"): ("code", "library"),
+    ("/etc/app.yaml", "/etc/hosts"): ("config", "library"),
+    ("/home/ada/p/matplotlib/plot.py", "/home/ada/p/matplotlib/fontlist-v1"): ("code", "cache"),
+    ("/home/ada/env/a.csv", "/home/ada/env/pyvenv.cfg"): ("data", "library"),
+    ("/tmp/x/a.csv", "/tmp/x/torchinductor_ada"): ("data", "cache"),
+    ("/data.csv", "/proc"): ("data", None),
+    ("/home/ada/lib/a.csv", "/home/ada/lib/python3"): ("data", "library"),
+}
+
+
+@pytest.mark.parametrize(("paths", "expected"), BESIDE.items())
+def test_what_is_remembered_of_a_folder_does_not_speak_for_every_name(
+    paths: tuple[str, str], expected: tuple[str, str | None]
+) -> None:
+    first, second = paths
+
+    assert (class_of(first), class_of(second), class_of(first)) == (*expected, expected[0])

@@ -189,7 +189,9 @@ def test_the_filter_grows_and_stays_right_for_most_keys_never_seen() -> None:
 
 def test_the_newest_keys_are_remembered_and_old_ones_forgotten() -> None:
     recent: Recent[int] = Recent(10)
-    recent.update((key, key + 100) for key in range(1, 31))
+    for first in (1, 11, 21):
+        recent.update({key: key + 100 for key in range(first, first + 10)})
+        recent.turn()
 
     assert recent.get([30, 21, 1]) == [130, 121, None]
 

@@ -148,6 +148,20 @@ def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
         assert reader.rows("SELECT path_id FROM path") == [(2,)]
 
 
+def test_first_append_of_a_transaction_that_raises_does_not_hinder_the_next(store: Store) -> None:
+    def work(writer: Writer) -> None:
+        add_paths(1)(writer)
+        raise KeyError("fault")
+
+    with pytest.raises(KeyError):
+        store.write(work).result()
+    store.write(add_paths(2, 3)).result()
+    store.write(add_paths(4)).result()
+
+    with store.cursor() as reader:
+        assert reader.rows("SELECT path_id FROM path ORDER BY path_id") == [(2,), (3,), (4,)]
+
+
 def test_append_takes_lists_arrays_and_missing_columns(store: Store) -> None:
     def work(writer: Writer) -> None:
         writer.append(
