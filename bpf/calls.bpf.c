@@ -51,9 +51,10 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 }
 
 SEC("tp_btf/sys_exit")
-int BPF_PROG(on_call, struct pt_regs *regs, long result)
+int BPF_PROG(on_call, struct pt_regs *trusted_regs, long result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = typed(struct pt_regs, trusted_regs);
+	struct task_struct *task = current_task();
 	__u32 number = regs->orig_ax & (WHENCE_SYSCALLS - 1);
 	bool compat = is_compat(task);
 	__u32 work = compat ? config.work_compat[number] : config.work[number];

@@ -15,7 +15,10 @@ int seen_process(struct bpf_iter__task *context)
 
 	if (!task || task->pid != task->tgid || task->flags & PF_KTHREAD || !task->mm)
 		return 0;
-	if (is_task_excluded(task) || !is_task_in_scope(task))
+	if (is_task_excluded(task))
+		return 0;
+	task = typed(struct task_struct, task);
+	if (!is_task_in_scope(task))
 		return 0;
 	executable = task->mm->exe_file;
 	id = next_text_id(SCRATCH_ITERATOR);

@@ -18,7 +18,7 @@ struct {
 SEC("raw_tp/whence_probe")
 int probe(struct bpf_raw_tracepoint_args *context)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct file *file = file_at(task, context->args[0]);
 	__u32 slot = context->args[1] & (PROBE_SLOTS - 1);
 	struct whence_probe *answer = bpf_map_lookup_elem(&probes, &slot);

@@ -26,8 +26,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	record = begin_record(WHENCE_FORK, WHENCE_CLASS_LIFE);
 	if (!record)
 		return 0;
-	fill_process(record, child);
-	fill_other(record, process_of(parent));
+	fill_process(record, typed(struct task_struct, child));
+	fill_other(record, process_of(typed(struct task_struct, parent)));
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
@@ -98,12 +98,15 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct whence_record *record;
-	struct file *executable = bprm->file;
+	struct file *executable;
 	__u64 id;
 	__u32 flags;
 
+	task = typed(struct task_struct, task);
+	bprm = typed(struct linux_binprm, bprm);
 	if (!is_observed(task))
 		return 0;
+	executable = bprm->file;
 	id = next_text_id(SCRATCH_LIFE);
 	flags = send_path_at(&executable->f_path, id,
 			  WHENCE_TEXT_PATH, SCRATCH_LIFE);
@@ -132,9 +135,11 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-	struct signal_struct *signal = task->signal;
+	struct signal_struct *signal;
 	struct whence_record *record;
 
+	task = typed(struct task_struct, task);
+	signal = task->signal;
 	if (signal->live.counter > 0 || !is_observed(task))
 		return 0;
 	record = begin_record(WHENCE_EXIT, WHENCE_CLASS_LIFE);
