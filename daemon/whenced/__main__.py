@@ -178,6 +178,7 @@ class Daemon:
             "started_ms": round((self.ready - self.started) * 1000),
             "counters": counters,
             "processes": len(self.processes),
+            "held_records": self.loop.held_rows,
             "hash_jobs": self.hasher.outstanding,
             "spool": asdict(self.spool.stats()),
             "uplink": asdict(self.uplink.state()),

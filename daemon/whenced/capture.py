@@ -13,6 +13,7 @@ import numpy as np
 
 from whenced.event import events
 from whenced.hash_messages import HashReply
+from whenced.intake import Intake
 from whenced.losses import Ledger
 
 if TYPE_CHECKING:
@@ -24,20 +25,14 @@ if TYPE_CHECKING:
     from whenced.loader import Capture
     from whenced.metrics import Metrics
     from whenced.observer import Observer
+    from whenced.record import Rows
     from whenced.rows import Row
     from whenced.text import TextStore
     from whenced.versions import Versions
 
 _SECOND_NS: Final = 1_000_000_000
-# Between two drains at least: under load a wake-up per record would cost more than the records.
+# A step costs something even when little happened: while nothing is behind, so long in between.
 _PACE_S: Final = 0.005
-_SWAP_NS: Final = _SECOND_NS
-_SWAP_URGENT_NS: Final = 150_000_000
-# Half of the aggregate table (bpf/maps.bpf.h): then it is swapped whatever the time.
-_SWAP_ROWS: Final = 1 << 15
-# How old the number of its rows may be: asking costs as much as 50 touches, and the other half
-# of the table is not filled in this time.
-_ROWS_FRESH_NS: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +66,12 @@ class CaptureLoop:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._unsent: list[Request] = []
-        self._swapped_ns = boot_ns()
-        self._rows_asked_ns = 0
-        self._rows_found = 0
+        self._intake = Intake(parts.kernel, boot_ns)
         self._tidied_ns = 0
         self._ended = 0
         self._sealed = 0
         self._events = select.epoll()
-        for fd in (parts.kernel.hot.fd, parts.hasher.fileno(), self._wake_fd):
+        for fd in (self._intake.fileno(), parts.hasher.fileno(), self._wake_fd):
             self._events.register(fd, select.EPOLLIN)
 
     def stop(self) -> None:
@@ -87,42 +80,62 @@ class CaptureLoop:
         os.eventfd_write(self._wake_fd, 1)
 
     def run(self) -> None:
-        """Loop until stop(), then drain, swap and flush once more."""
+        """Loop until stop(), then take what is left and flush once more."""
+        self._intake.start()
         while not self._stopping:
             self._events.poll(self._patience_s(boot_ns()))
             started = time.perf_counter()
             self.step(boot_ns())
             self._parts.metrics.drain_seconds.observe(time.perf_counter() - started)
-            time.sleep(_PACE_S)
-        self._swapped_ns = 0
-        self.step(boot_ns())
+            if not self._intake.held_rows:
+                time.sleep(_PACE_S)
+        self._intake.stop()
+        while self.step(boot_ns()):
+            pass
+        self._intake.close()
         self._flush(boot_ns())
         self._events.close()
 
-    def step(self, now_ns: int) -> None:
-        """Take what is there, decide, hand over what is due."""
-        self._drain()
+    @property
+    def held_rows(self) -> int:
+        """Records that were taken from the kernel side and wait for the loop."""
+        return self._intake.held_rows
+
+    def step(self, now_ns: int) -> bool:
+        """Take what is there, decide, hand over what is due; False when nothing was there."""
+        found = self._take(now_ns)
         self._parts.versions.tick(now_ns)
         self._send_requests()
         self._receive_replies(now_ns)
-        if self._swap_due(now_ns):
-            self._swap(now_ns)
         self._mark_urgent(now_ns)
         if self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns) == 0:
             self._flush(now_ns)
         if now_ns - self._tidied_ns > _SECOND_NS:
             self._tidied_ns = now_ns
             self._parts.housekeeping(now_ns)
+        return found
 
-    def _drain(self) -> None:
-        """Hot first, then all texts: so every record that was taken finds its texts."""
-        parts = self._parts
-        rows = parts.kernel.hot.drain()
-        self.ledger.texts(parts.texts.add(parts.kernel.text.drain()))
-        if rows.size:
-            self.ledger.received(np.bincount(rows["kind"]))
-            parts.observer.handle(events(rows), parts.texts)
-        parts.texts.forget_unclaimed()
+    def _take(self, now_ns: int) -> bool:
+        """Loads up to the first with records, so that hash jobs leave soon."""
+        parts, found = self._parts, False
+        while (load := self._intake.take(now_ns)) is not None:
+            found = True
+            if load.texts is not None:
+                self.ledger.texts(parts.texts.add(load.texts))
+                parts.texts.forget_unclaimed()
+            if load.uses is not None:
+                self._on_uses(*load.uses)
+            if load.is_urgent:
+                parts.policy.mark_urgent(now_ns)
+            if load.rows is not None:
+                self.ledger.received(np.bincount(load.rows["kind"]))
+                parts.observer.handle(events(load.rows), parts.texts)
+                break
+        return found
+
+    def _on_uses(self, keys: Rows, uses: Rows) -> None:
+        self.ledger.aggregates(len(keys))
+        self._parts.observer.handle_uses(keys, uses, boot_ns())
 
     def _send_requests(self) -> None:
         jobs, observer = self._parts.versions.jobs, self._parts.observer
@@ -148,40 +161,12 @@ class CaptureLoop:
             self._parts.metrics.hash_jobs.labels(state).inc(count)
         self._parts.metrics.hashed_bytes.inc(hashed_bytes)
 
-    def _swap_due(self, now_ns: int) -> bool:
-        created = self._created(now_ns)
-        if not created:
-            return False
-        waited_ns = now_ns - self._swapped_ns
-        urgent = self._parts.observer.ended > self._ended and waited_ns > _SWAP_URGENT_NS
-        return urgent or waited_ns > _SWAP_NS or created > _SWAP_ROWS
-
-    def _created(self, now_ns: int, fresh_ns: int = _ROWS_FRESH_NS) -> int:
-        """Rows that the aggregate table has got, as of a moment ago."""
-        if now_ns - self._rows_asked_ns >= fresh_ns:
-            self._rows_asked_ns = now_ns
-            self._rows_found = self._parts.kernel.rows_since_swap()
-        return self._rows_found
-
-    def _swap(self, now_ns: int) -> None:
-        """Retire the aggregate table. Touches that precede its rows are drained first."""
-        keys, uses = self._parts.kernel.swap_uses()
-        self._drain()
-        self.ledger.aggregates(len(keys))
-        self._parts.observer.handle_uses(keys, uses, boot_ns())
-        self._swapped_ns = now_ns
-        self._rows_asked_ns = 0
-
     def _mark_urgent(self, now_ns: int) -> None:
         """Somebody may ask soon about a program that ended or a file that was hashed."""
         parts = self._parts
         if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
             parts.policy.mark_urgent(now_ns)
-            self._sealed = parts.versions.sealed_outputs
-            swapped = now_ns - self._swapped_ns < _SWAP_URGENT_NS
-            # that there were rows stays true until the swap; that there were none does not
-            if swapped or not (self._rows_found or self._created(now_ns, fresh_ns=1)):
-                self._ended = parts.observer.ended
+            self._sealed, self._ended = parts.versions.sealed_outputs, parts.observer.ended
 
     def _flush(self, now_ns: int) -> None:
         parts = self._parts
@@ -207,6 +192,4 @@ class CaptureLoop:
             flush_ns := self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns)
         ) is not None:
             waits.append(flush_ns)
-        if self._parts.observer.ended > self._ended:
-            waits.append(self._swapped_ns + _SWAP_URGENT_NS - now_ns)
         return max(0.0, min(waits) / _SECOND_NS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ _HEADER_BYTES: Final = 8
 _BUSY: Final = 1 << 31
 _DISCARDED: Final = 1 << 30
 _SLOT: Final = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
+_HEADER: Final = struct.Struct("<I")
 _TEXT: Final = struct.Struct("<II" + "QIIII")  # ring header, struct whence_text
 
 
@@ -91,21 +93,38 @@ class HotRing(Ring):
 
 
 class TextRing(Ring):
-    """Texts of any length: drained one by one, which is why they are few."""
+    """Texts of any length: copied at once, decoded one by one by whoever uses them."""
 
     def drain(self) -> Iterator[tuple[int, int, int, int, bytes]]:
-        """Yield (id, part, flags, chunk, bytes) of every finished text, oldest first."""
-        while data := self._backlog():
-            position = 0
-            while position + _TEXT.size <= len(data):
-                header, _, text_id, part, length, flags, chunk = _TEXT.unpack_from(data, position)
-                size = (header & ~(_BUSY | _DISCARDED)) + _HEADER_BYTES + 7 & ~7
-                if header & _BUSY or position + size > len(data):
-                    break
-                if not header & _DISCARDED:
-                    begin = position + _TEXT.size
-                    yield text_id, part, flags, chunk, data[begin : begin + length]
-                position += size
-            self._consumed(position)
-            if position == 0:
-                return
+        """Take every finished text now; give (id, part, flags, chunk, bytes), oldest first."""
+        blocks = []
+        while block := self._take():
+            blocks.append(block)
+        return chain.from_iterable(map(texts_in, blocks))
+
+    def _take(self) -> bytes:
+        data = self._backlog()
+        position = 0
+        while position + _TEXT.size <= len(data):
+            (header,) = _HEADER.unpack_from(data, position)
+            size = _slot_bytes(header)
+            if header & _BUSY or position + size > len(data):
+                break
+            position += size
+        self._consumed(position)
+        return data[:position]
+
+
+def texts_in(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Yield the texts of whole slots: (id, part, flags, chunk, bytes)."""
+    position = 0
+    while position < len(data):
+        header, _, text_id, part, length, flags, chunk = _TEXT.unpack_from(data, position)
+        if not header & _DISCARDED:
+            begin = position + _TEXT.size
+            yield text_id, part, flags, chunk, data[begin : begin + length]
+        position += _slot_bytes(header)
+
+
+def _slot_bytes(header: int) -> int:
+    return (header & ~(_BUSY | _DISCARDED)) + _HEADER_BYTES + 7 & ~7

@@ -1,0 +1,173 @@
+"""Empties the kernel's rings and tables into memory as they fill, in a thread of its own.
+
+So that a slow spell of the loop loses nothing. Decides nothing: what was taken is handed over in
+the order in which it has to be understood. See capture.py.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from whenced.record import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from whenced.loader import Capture
+    from whenced.record import Rows
+
+    RawText = tuple[int, int, int, int, bytes]
+
+_SECOND_NS: Final = 1_000_000_000
+# Between two drains at least: under load a wake-up per record would cost more than the records.
+_PACE_S: Final = 0.005
+_SWAP_NS: Final = _SECOND_NS
+_SWAP_URGENT_NS: Final = 150_000_000
+# Half of the aggregate table (bpf/maps.bpf.h): then it is swapped whatever the time.
+_SWAP_ROWS: Final = 1 << 15
+# How old the number of its rows may be: asking costs as much as 50 touches, and the other half
+# of the table is not filled in this time.
+_ROWS_FRESH_NS: Final = 50_000_000
+# Handed over at once: about 0.1 s of the loop's work, so that hash jobs leave in between.
+LOAD_ROWS: Final = 2_000
+# What a flood may make the daemon hold: 58 MB of records, and about as much of texts.
+HELD_ROWS: Final = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Texts, then records that name them or earlier ones, then counts that belong after these.
+
+    What is None was not part of it; of a drain in several loads, the first holds all texts.
+    """
+
+    rows: Rows | None = None
+    texts: Iterable[RawText] | None = None
+    uses: tuple[Rows, Rows] | None = None
+    # A process ended before the counts were taken: somebody may ask soon.
+    is_urgent: bool = False
+
+
+class Intake:
+    """Takes from the kernel side, keeps, and gives by take(); readable at fileno() when it has."""
+
+    def __init__(
+        self, kernel: Capture, clock_ns: Callable[[], int], held_rows: int = HELD_ROWS
+    ) -> None:
+        self._kernel, self._limit_rows = kernel, held_rows
+        self._clock_ns = clock_ns
+        self._loads: deque[Load] = deque()
+        self._lock = threading.Lock()
+        self._held_rows = 0
+        self._swapped_ns = clock_ns()
+        self._asked_ns = -_ROWS_FRESH_NS
+        self._exit_seen = False
+        self._ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread: threading.Thread | None = None
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while there is something to take."""
+        return self._ready_fd
+
+    @property
+    def held_rows(self) -> int:
+        """Records that wait to be taken."""
+        return self._held_rows
+
+    def start(self) -> None:
+        """Take from the kernel side from now on, whatever the caller is busy with."""
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, then take everything that is there once more."""
+        if self._thread is not None:
+            os.eventfd_write(self._stop_fd, 1)
+            self._thread.join()
+            self._thread = None
+        self.pump(self._clock_ns(), last=True)
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        os.close(self._ready_fd)
+        os.close(self._stop_fd)
+
+    def take(self, now_ns: int) -> Load | None:
+        """Return the oldest load, None when there is none; without a thread, look first."""
+        if self._thread is None:
+            self.pump(now_ns)
+        with self._lock:
+            if not self._loads:
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._ready_fd)
+                return None
+            load = self._loads.popleft()
+            if load.rows is not None:
+                self._held_rows -= len(load.rows)
+            return load
+
+    def pump(self, now_ns: int, *, last: bool = False) -> None:
+        """Take what is there; retire the table of counts when that is due."""
+        with self._lock:
+            if self._held_rows < self._limit_rows or last:
+                self._drain()
+            if self._is_swap_due(now_ns, last):
+                self._swap(now_ns)
+            if self._loads:
+                os.eventfd_write(self._ready_fd, 1)
+
+    def _run(self) -> None:
+        ready = select.poll()
+        for fd in (self._kernel.hot.fd, self._stop_fd):
+            ready.register(fd, select.POLLIN)
+        while True:
+            wait_ns = _SWAP_URGENT_NS if self._exit_seen else _SWAP_NS
+            found = [fd for fd, _ in ready.poll(wait_ns // 1_000_000)]
+            if self._stop_fd in found:
+                return
+            self.pump(self._clock_ns())
+            time.sleep(_PACE_S)
+
+    def _drain(self) -> None:
+        """Hot first, then all texts: so every record that was taken finds its texts."""
+        pieces = []
+        while len(rows := self._kernel.hot.drain()):
+            pieces.append(rows)
+        texts = self._kernel.text.drain()
+        if not pieces:
+            if early := list(texts):  # their records are on their way
+                self._loads.append(Load(texts=early))
+            return
+        rows = np.concatenate(pieces)
+        self._exit_seen = self._exit_seen or bool((rows["kind"] == Kind.EXIT).any())
+        self._held_rows += len(rows)
+        for begin in range(0, len(rows), LOAD_ROWS):
+            self._loads.append(Load(rows[begin : begin + LOAD_ROWS], None if begin else texts))
+
+    def _is_swap_due(self, now_ns: int, last: bool) -> bool:
+        waited_ns = now_ns - self._swapped_ns
+        due = last or waited_ns > (_SWAP_URGENT_NS if self._exit_seen else _SWAP_NS)
+        if not due and now_ns - self._asked_ns < _ROWS_FRESH_NS:
+            return False
+        self._asked_ns = now_ns
+        created = self._kernel.rows_since_swap()
+        if not created:
+            self._exit_seen = False  # a process without counts, as a subshell
+        return created > _SWAP_ROWS or (due and created > 0)
+
+    def _swap(self, now_ns: int) -> None:
+        """Retire the table. Touches that precede its rows are drained first."""
+        uses = self._kernel.swap_uses()
+        self._drain()
+        self._loads.append(Load(uses=uses, is_urgent=self._exit_seen))
+        self._swapped_ns, self._exit_seen = now_ns, False
