@@ -45,9 +45,7 @@ proto: setup ## write the wire's Python again from the .proto files
 	@$(PYTHON_HERE) tools/gen_proto.py
 
 bench: setup ## print the benchmark tables
-	@for table in $(basename $(notdir $(wildcard bench/$(or $(BENCH),*).py))); do \
-		$(PYTHON_HERE) -m bench.$$table || exit 1; \
-	done
+	@$(PYTHON_HERE) -m bench $(BENCH)
 
 clean: down ## stop, and remove what was built (data stays)
 	@$(MAKE) --no-print-directory -C bpf clean
