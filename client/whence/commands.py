@@ -348,7 +348,7 @@ def run_doctor(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     return FOUND if well else NOT_FOUND
 
 
-RUNS: Mapping[str, Run] = {
+_LOOKING: Mapping[str, Run] = {
     "find": run_find,
     "log": run_log,
     "show": run_show,
@@ -359,3 +359,5 @@ RUNS: Mapping[str, Run] = {
     "status": run_status,
     "doctor": run_doctor,
 }
+# One family for each pair options_FAMILY.py, commands_FAMILY.py.
+RUNS: Mapping[str, Run] = {**_LOOKING}

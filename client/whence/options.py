@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Sequence
+
+from whence.command import Command, Parser, add_limit, count, no_options
 
 OVERVIEW = """\
 usage: whence PATH|DIGEST [--json]
@@ -36,28 +36,6 @@ exit status: 0 found, 1 not found, 2 usage, 3 collector unreachable, 4 refused
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2 and the remedy."""
-        self.exit(2, f"whence: {message}: see `{self.prog} --help`\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command: its one-line summary, what its help shows as example, and its options."""
-
-    name: str
-    summary: str
-    examples: tuple[str, ...]
-    add_options: Callable[[argparse.ArgumentParser], None]
-
-
-def _no_options(_parser: argparse.ArgumentParser) -> None:
-    pass
-
-
 def _find_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="PATH|DIGEST")
     text = "seconds to wait for content that is being hashed (default 10)"
@@ -73,7 +51,7 @@ def _log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="only runs that used a GPU")
     parser.add_argument("--steps", action="store_true", help="also the steps of runs")
     parser.add_argument("--all", action="store_true", help="also runs that wrote no file")
-    _limit(parser, "runs at most (default 50)")
+    add_limit(parser, "runs at most (default 50)")
 
 
 def _show_options(parser: argparse.ArgumentParser) -> None:
@@ -88,89 +66,77 @@ def _inputs_options(parser: argparse.ArgumentParser) -> None:
 def _outputs_options(parser: argparse.ArgumentParser) -> None:
     text = "a run, or a file: then the run that made it"
     parser.add_argument("what", metavar="RUN|PATH|DIGEST", help=text)
-    _limit(parser, "files at most (default 1,000)")
+    add_limit(parser, "files at most (default 1,000)")
 
 
 def _lineage_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="PATH|DIGEST|RUN", help="where to start")
     parser.add_argument("--down", action="store_true", help="what was made from it instead")
-    parser.add_argument("--depth", type=_count, default=0, help="levels of runs (default all)")
+    parser.add_argument("--depth", type=count, default=0, help="levels of runs (default all)")
     parser.add_argument("--all", action="store_true", help="also libraries and caches")
     formats = ("tree", "json", "dot", "mermaid")
     parser.add_argument("--format", choices=formats, default="tree", help="default: tree")
-    _limit(parser, "nodes at most (default 5,000)")
+    add_limit(parser, "nodes at most (default 5,000)")
 
 
 def _sql_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", metavar="QUERY|-", help="one SELECT; - reads standard input")
     text = "rows at most (default 10,000)"
-    parser.add_argument("--max-rows", type=_count, default=0, metavar="N", help=text)
+    parser.add_argument("--max-rows", type=count, default=0, metavar="N", help=text)
 
 
-def _limit(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--limit", type=_count, default=0, metavar="N", help=text)
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 < number < 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count above 0")
-    return number
-
-
-COMMANDS: dict[str, Command] = {
-    command.name: command
-    for command in (
-        Command(
-            "log",
-            "list runs, newest first",
-            ("whence log --since 2h --status failed",),
-            _log_options,
-        ),
-        Command(
-            "show",
-            "one run with its inputs, outputs, steps and processes",
-            ("whence show 4f0c9a1e",),
-            _show_options,
-        ),
-        Command(
-            "inputs",
-            "what a run read, or the run that made a file",
-            ("whence inputs model.pt",),
-            _inputs_options,
-        ),
-        Command(
-            "outputs",
-            "what a run wrote, or the run that made a file",
-            ("whence outputs 4f0c9a1e",),
-            _outputs_options,
-        ),
-        Command(
-            "lineage",
-            "the tree of what a file or run came from (--down: what came from it)",
-            ("whence lineage model.pt", "whence lineage raw.csv --down --format dot"),
-            _lineage_options,
-        ),
-        Command(
-            "sql",
-            "one read-only SELECT over the views",
-            ("whence sql \"SELECT run_id, command FROM runs WHERE status = 'failed'\" --json",),
-            _sql_options,
-        ),
-        Command(
-            "status",
-            "how the collector and its daemons are",
-            ("whence status",),
-            _no_options,
-        ),
-        Command(
-            "doctor",
-            "check host, daemon and collector, with a remedy for whatever is wrong",
-            ("whence doctor",),
-            _no_options,
-        ),
-    )
-}
+_LOOKING = (
+    Command(
+        "log",
+        "list runs, newest first",
+        ("whence log --since 2h --status failed",),
+        _log_options,
+    ),
+    Command(
+        "show",
+        "one run with its inputs, outputs, steps and processes",
+        ("whence show 4f0c9a1e",),
+        _show_options,
+    ),
+    Command(
+        "inputs",
+        "what a run read, or the run that made a file",
+        ("whence inputs model.pt",),
+        _inputs_options,
+    ),
+    Command(
+        "outputs",
+        "what a run wrote, or the run that made a file",
+        ("whence outputs 4f0c9a1e",),
+        _outputs_options,
+    ),
+    Command(
+        "lineage",
+        "the tree of what a file or run came from (--down: what came from it)",
+        ("whence lineage model.pt", "whence lineage raw.csv --down --format dot"),
+        _lineage_options,
+    ),
+    Command(
+        "sql",
+        "one read-only SELECT over the views",
+        ("whence sql \"SELECT run_id, command FROM runs WHERE status = 'failed'\" --json",),
+        _sql_options,
+    ),
+    Command(
+        "status",
+        "how the collector and its daemons are",
+        ("whence status",),
+        no_options,
+    ),
+    Command(
+        "doctor",
+        "check host, daemon and collector, with a remedy for whatever is wrong",
+        ("whence doctor",),
+        no_options,
+    ),
+)
+# One family of commands for each pair options_FAMILY.py, commands_FAMILY.py; help lists them so.
+COMMANDS: dict[str, Command] = {command.name: command for command in (*_LOOKING,)}
 _FIND = Command("find", "how a file was made", ("whence model.pt",), _find_options)
 # Options that take a value may stand before the command; their value is not the command.
 _VALUED = frozenset(("--address",))

@@ -43,6 +43,8 @@ class Parts:
 
     make_deriver: Callable[[Writer], Deriving]
     make_queries: Callable[[Store, Presence, str], query_pb2_grpc.QueryServicer]
+    # Each adds one more servicer: a family of questions with a .proto of its own.
+    services: tuple[Callable[[grpc.aio.Server, Store], None], ...] = ()
 
 
 def own_version() -> str:
@@ -85,6 +87,8 @@ async def serve(
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())
         query_pb2_grpc.add_QueryServicer_to_server(queries, server)
+        for add_service in parts.services:
+            add_service(server, store)
         port = _listen(server, config)
         page = metrics_page.serve(metrics, config.host, config.metrics_port)
         stack.push_async_callback(asyncio.to_thread, page.stop)
