@@ -14,6 +14,7 @@ from pathlib import Path
 from whence_collector import config, status
 from whence_collector.derive import Deriver
 from whence_collector.errors import CollectorError, DataDirectoryUnusable
+from whence_collector.notify import Notifier
 from whence_collector.query import QueryService
 from whence_collector.server import Parts, serve
 
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_standard_error()
     try:
         settings = config.parse(sys.argv[1:] if arguments is None else arguments)
+        if settings.only_check:
+            print(f"ok: serves on {settings.address}, keeps its data in {settings.data_dir}")
+            return 0
         with _announced(settings.instances_dir / str(os.getpid())):
             asyncio.run(_serve(settings))
     except CollectorError as error:
@@ -44,8 +48,13 @@ async def _serve(settings: config.Config) -> None:
         # Not before the database is ours: the file may still be another collector's.
         _write_pid(settings.pid_file)
         print(f"serving on {address}", file=sys.stderr, flush=True)
+        notifier.tell("READY=1", f"STATUS=serves on {address}")
 
+    notifier = Notifier()
+    watching = asyncio.create_task(notifier.keep_telling())
     await serve(settings, Parts(Deriver, QueryService), stopping, ready)
+    notifier.tell("STOPPING=1")
+    watching.cancel()
     settings.pid_file.unlink(missing_ok=True)
 
 

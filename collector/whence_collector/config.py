@@ -1,17 +1,25 @@
-"""Flags and environment of the collector as one frozen value; reads nothing else."""
+"""Settings of the collector: defaults, a TOML file, the environment, flags, as one frozen value.
+
+Reads that one file and nothing else. A new setting is a field of Config and a rule in _RULES.
+"""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from whence_collector.errors import InvalidSetting
 
 DEFAULT_ADDRESS = "127.0.0.1:7420"
 DEFAULT_DATA_DIR = "/var/lib/whence"
+DEFAULT_FILE = Path("/etc/whence/collector.toml")
 HIGHEST_PORT = 65_534  # the port after it serves the metrics
 
 
@@ -23,6 +31,9 @@ class Config:
     port: int  # 0: any free port, and any other for the metrics
     data_dir: Path
     instances_dir: Path  # where processes of whence announce themselves to daemons
+    # With mutual TLS, where daemons deliver; None: at the address itself, in the clear.
+    ingest_address: str | None = None
+    only_check: bool = False  # --check: say whether the settings can be used, serve nothing
 
     @property
     def address(self) -> str:
@@ -44,6 +55,11 @@ class Config:
         """The file that holds the collector's process id while it runs."""
         return self.data_dir / "run" / "collector.pid"
 
+    @property
+    def tls_dir(self) -> Path:
+        """Where the authority and the collector's own certificate are."""
+        return self.data_dir / "collector" / "tls"
+
 
 def split_address(address: str) -> tuple[str, int]:
     """Split HOST:PORT (an IPv6 host in brackets keeps them).
@@ -62,32 +78,103 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Config:
-    """Build the configuration; flags win over the environment, the environment over defaults.
-
-    Raises InvalidSetting for an address that is not HOST:PORT or a relative data directory, and
-    SystemExit from argparse for --help and unknown flags (exit codes 0 and 2).
-    """
-    parser = argparse.ArgumentParser(
+def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Return the parser of `whence-collector` when it serves."""
+    made = argparse.ArgumentParser(
         prog="whence-collector",
         description="Keeps what daemons saw and answers where files came from.",
         epilog="example: whence-collector --address 127.0.0.1:7420 --data-dir /var/lib/whence",
     )
-    parser.add_argument(
+    made.add_argument("--config", metavar="FILE", help=f"settings (default {DEFAULT_FILE})")
+    made.add_argument(
         "--address",
-        default=environment.get("WHENCE_ADDRESS") or DEFAULT_ADDRESS,
-        help="HOST:PORT to listen on (WHENCE_ADDRESS, default %(default)s); metrics: PORT + 1",
+        default=environment.get("WHENCE_ADDRESS") or None,
+        help=f"HOST:PORT to listen on (WHENCE_ADDRESS, default {DEFAULT_ADDRESS}); "
+        "metrics: PORT + 1",
     )
-    parser.add_argument(
+    made.add_argument(
         "--data-dir",
-        default=environment.get("WHENCE_DATA_DIR") or DEFAULT_DATA_DIR,
-        help="directory of the database (WHENCE_DATA_DIR, default %(default)s)",
+        default=environment.get("WHENCE_DATA_DIR") or None,
+        help=f"directory of the database (WHENCE_DATA_DIR, default {DEFAULT_DATA_DIR})",
     )
-    parsed = parser.parse_args(arguments)
-    host, port = split_address(parsed.address)
-    data_dir = Path(parsed.data_dir)
+    made.add_argument("--check", action="store_true", help="test the settings, then exit")
+    return made
+
+
+def parse(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    default_file: Path = DEFAULT_FILE,
+) -> Config:
+    """Build the configuration: flags win over the environment, that over the file.
+
+    Raises InvalidSetting with the place and the remedy, and SystemExit from argparse for --help
+    and unknown flags (exit codes 0 and 2).
+    """
+    parsed = parser(environment).parse_args(arguments)
+    file = Path(parsed.config) if parsed.config else default_file
+    settings = read(file) if parsed.config or file.exists() else {}
+    host, port = split_address(parsed.address or settings.pop("address", DEFAULT_ADDRESS))
+    settings.pop("address", None)
+    data_dir = Path(parsed.data_dir or settings.pop("data_dir", DEFAULT_DATA_DIR))
+    settings.pop("data_dir", None)
     if not data_dir.is_absolute():
+        raise InvalidSetting(f"data directory {str(data_dir)!r} is relative; give an absolute path")
+    instances_dir = Path("/run/whence/instances")
+    return Config(host, port, data_dir, instances_dir, only_check=parsed.check, **settings)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return the checked settings of a TOML file by name. Raises InvalidSetting."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
         raise InvalidSetting(
-            f"data directory {parsed.data_dir!r} is relative; give an absolute path"
-        )
-    return Config(host, port, data_dir, Path("/run/whence/instances"))
+            f"{file} cannot be read ({error.strerror}); correct --config or its permissions"
+        ) from error
+    except ValueError as error:  # of UTF-8 and of TOML
+        raise InvalidSetting(f"{file} is not valid TOML: {error}; correct it") from error
+    return {key: _checked(file, text, key, value) for key, value in document.items()}
+
+
+def _checked(file: Path, text: str, key: str, value: object) -> Any:
+    place = _place(file, text, key)
+    if key not in _RULES:
+        close = difflib.get_close_matches(key, _RULES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(_RULES))}"
+        raise InvalidSetting(f"{place}: unknown setting {key!r}; {hint}")
+    rule, wanted = _RULES[key]
+    try:
+        return rule(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidSetting(f"{place}: {key} = {value!r} must be {wanted}") from error
+
+
+def _place(file: Path, text: str, key: str) -> str:
+    """File and line of a key; tomllib keeps no lines, so the first that looks right."""
+    pattern = re.compile(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[\]=.]")
+    lines = enumerate(text.splitlines(), start=1)
+    return next(
+        (f"{file} line {number}" for number, line in lines if pattern.match(line)), str(file)
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _absolute(value: object) -> Path:
+    path = Path(_text(value))
+    if not path.is_absolute():
+        raise ValueError
+    return path
+
+
+_RULES: dict[str, tuple[Callable[[object], Any], str]] = {
+    "address": (_text, "HOST:PORT"),
+    "data_dir": (_absolute, "an absolute path"),
+    "ingest_address": (_text, "HOST:PORT, another than that of address"),
+}

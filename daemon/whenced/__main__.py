@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -30,6 +31,8 @@ from whenced.inode_probe import InodeProbe
 from whenced.libbpf import BpfError, Libbpf
 from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
+from whenced.metrics_socket import MetricsSocket
+from whenced.notify import Notifier
 from whenced.observer import Observer
 from whenced.path_scope import PathScope
 from whenced.processes import Processes
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("whenced")
 # Above ordinary jobs: a late drain loses records, and each drain is short.
 _NICE: Final = -10
+_PROVE_AGAIN_S: Final = 5.0
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -108,6 +112,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, place: DataDir, stack: ExitStack) -> None:
         self.started = time.monotonic()
+        self.notifier = Notifier()
         made = _plan_for(settings)
         library = Libbpf()
         self.kernel = stack.enter_context(
@@ -155,14 +160,16 @@ class Daemon:
                 FlushPolicy(), self.metrics, self._tidy,
             )
         )  # fmt: skip
-        canary = CanaryRunner(
+        self.canary = CanaryRunner(
             self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
         )
-        control = ControlSocket(place.socket, {"canary": canary, "status": self.status})
+        control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
         stack.callback(control.close)
 
     def _tidy(self, now_ns: int) -> None:
         """About once a second."""
+        if self.notifier.watchdog_s is not None:
+            self.notifier.tell("WATCHDOG=1")
         self.exclusion.refresh()
         for process in self.processes.forget_ended(now_ns):
             self.versions.out.forget_process(process)
@@ -190,13 +197,32 @@ class Daemon:
             signal.signal(number, lambda *_: self.loop.stop())
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-        if settings.metrics_address is not None:
+        with ExitStack() as stack:
+            self._serve_metrics(settings, stack)
+            self.uplink.start()
+            self.ready = time.monotonic()
+            log.info("capturing after %d ms", (self.ready - self.started) * 1000)
+            threading.Thread(target=self._prove, name="proof", daemon=True).start()
+            self.loop.run()
+            self.notifier.tell("STOPPING=1")
+            self.uplink.stop()
+
+    def _serve_metrics(self, settings: Settings, stack: ExitStack) -> None:
+        if settings.metrics_socket is not None:
+            page = MetricsSocket(settings.metrics_socket, self.metrics.page)
+            stack.callback(page.close)
+        elif settings.metrics_address is not None:
             self.metrics.serve(*settings.metrics_address)
-        self.uplink.start()
-        self.ready = time.monotonic()
-        log.info("capturing after %d ms", (self.ready - self.started) * 1000)
-        self.loop.run()
-        self.uplink.stop()
+
+    def _prove(self) -> None:
+        """As a service: ready is what has seen its canary. Asked again until it has."""
+        while self.notifier.is_heard:
+            missing = self.canary({})["missing"]
+            if not missing:
+                self.notifier.tell("READY=1", "STATUS=capturing, canary seen")
+                return
+            log.error("the canary was not seen: %s missing; trying again", missing)
+            time.sleep(_PROVE_AGAIN_S)
 
 
 def _run(settings: Settings) -> None:

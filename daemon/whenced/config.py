@@ -19,6 +19,7 @@ from whenced.errors import ConfigError
 
 DEFAULT_FILE = Path("/etc/whence/whenced.toml")
 PAGE_BYTES = 4096
+UNIX = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,12 @@ class Settings:
     # The place for the state of a system service (Filesystem Hierarchy Standard 5.8).
     data_dir: Path = Path("/var/lib/whence")
     # The collector, host:port; on this host until somebody says otherwise: nothing leaves it.
+    # As a service it is unix:PATH, the relay's socket: then this process opens no network.
     address: str = "127.0.0.1:7420"
     # Prometheus on loopback; None is the address's port + 2 (the collector's own is + 1), 0 none.
     metrics_port: int | None = None
+    # Instead of the port: a Unix socket, from which the relay takes the page.
+    metrics_socket: Path | None = None
     scope: Scope = field(default_factory=Scope)
     # Part of one core that hashing may use: half leaves any program the larger part of any core.
     hash_share: float = 0.5
@@ -58,7 +62,7 @@ class Settings:
     @property
     def metrics_address(self) -> tuple[str, int] | None:
         """Where metrics are served (loopback), None when they are not."""
-        if self.metrics_port == 0:
+        if self.metrics_port == 0 or self.metrics_socket or self.address.startswith(UNIX):
             return None
         return "127.0.0.1", self.metrics_port or split_address(self.address)[1] + 2
 
@@ -237,7 +241,10 @@ def _share(value: object) -> float:
 def _address(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
-    split_address(value)
+    if value.startswith(UNIX):
+        _absolute(value.removeprefix(UNIX))
+    else:
+        split_address(value)
     return value
 
 
@@ -246,8 +253,9 @@ _PATHS = (_paths, "a list of absolute paths")
 _RING = (_ring, f"a power of two from {PAGE_BYTES} to {1 << 30}")
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "data_dir": (_absolute, "an absolute path"),
-    "address": (_address, "host:port with a port from 1 to 65533"),
+    "address": (_address, "host:port with a port from 1 to 65533, or unix:/absolute/path"),
     "metrics_port": (_whole(0, 65535), "a port from 0 (none) to 65535"),
+    "metrics_socket": (_absolute, "an absolute path"),
     "hash_share": (_share, "a part of one core from 0.01 to 1"),
     "spool_limit_bytes": (_whole(1 << 20, 1 << 50), "a number of bytes of at least 1048576"),
     "event_ring_bytes": _RING,

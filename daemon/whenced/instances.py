@@ -46,10 +46,16 @@ class Instances:
 
     def _is_live(self, pid: int) -> bool:
         """Whether the process of that id is the one that announced itself, not a later one."""
+        entry = self._registry / str(pid)
         try:
-            announced = int((self._registry / str(pid)).read_text(encoding="ascii"))
+            announced = int(entry.read_text(encoding="ascii"))
+            writer = entry.stat(follow_symlinks=False).st_uid
+            owner = (self._proc / str(pid)).stat().st_uid
         except (OSError, ValueError):
             return False  # withdrawn meanwhile, or not an entry of ours
+        # The services' user may write here too: it hides its own processes, nobody else's.
+        if writer not in (0, owner):
+            return False
         ticks = self._start_ticks(pid)
         # Exact nanoseconds and those of a whole tick name the same start.
         return ticks is not None and announced // TICK_NS == ticks

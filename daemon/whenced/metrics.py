@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -58,6 +64,10 @@ class Metrics:
         )
         self.registry.register(_States(sources))
         self._server: tuple[WSGIServer, Thread] | None = None
+
+    def page(self) -> bytes:
+        """Return them as text for a scrape."""
+        return generate_latest(self.registry)
 
     def count_records(self, record_class: str, attempted: int, received: int, lost: int) -> None:
         """Add what happened to records of one class since the last call."""

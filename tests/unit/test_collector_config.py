@@ -74,3 +74,42 @@ def test_a_relative_data_directory_is_refused() -> None:
         parse(["--data-dir", "here"], {})
 
     assert str(caught.value) == "data directory 'here' is relative; give an absolute path"
+
+
+def file_of(text: str, place: Path) -> Path:
+    file = place / "collector.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_file_is_the_weakest_word(tmp_path: Path) -> None:
+    file = file_of('address = "0.0.0.0:7"\ndata_dir = "/data/file"\n', tmp_path)
+
+    config = parse(["--config", str(file)], {"WHENCE_ADDRESS": "127.0.0.1:9"})
+
+    assert (config.address, config.data_dir) == ("127.0.0.1:9", Path("/data/file"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('\nadress = "a:1"', "line 2: unknown setting 'adress'; did you mean 'address'?"),
+        ('data_dir = "here"', "line 1: data_dir = 'here' must be an absolute path"),
+        ("address = 7", "line 1: address = 7 must be HOST:PORT"),
+        ("address", "is not valid TOML"),
+    ],
+)
+def test_what_the_file_may_not_say_is_named_with_its_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        parse(["--config", str(file_of(text, tmp_path))], {})
+
+    assert said in str(caught.value)
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        parse(["--config", str(tmp_path / "absent.toml")], {})
+
+    assert "absent.toml cannot be read (No such file or directory)" in str(caught.value)

@@ -82,3 +82,14 @@ def test_withdrawn_and_absent(tmp_path: Path) -> None:
     instances.withdraw()
     instances.withdraw()
     assert list((tmp_path / "registry").iterdir()) == []
+
+
+def test_a_user_cannot_hide_the_process_of_another(tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        Instances(registry).announce(other.pid)
+        os.chown(registry / str(other.pid), 65534, 65534)
+        listed = Instances(registry).others()
+        other.kill()
+
+    assert listed == []
