@@ -34,6 +34,13 @@ class AddressUnusable(CollectorError):
     """The collector cannot listen where it was told to."""
 
 
+# Money.
+
+
+class InvalidPrices(CollectorError):
+    """The price file holds what it may not; the prices before it stay in force."""
+
+
 # Ingest.
 
 
