@@ -128,7 +128,12 @@ class Daemon:
     def _build(self, settings: Settings, place: DataDir, stack: ExitStack, made: plan.Plan) -> None:
         probe_fds = (self.kernel.probe_fd, self.kernel.map_fd("probes"))
         hasher = HashClient(
-            HasherOptions(place.stat_cache, settings.hash_share, probe_fds=probe_fds)
+            HasherOptions(
+                place.stat_cache_of(settings.hasher_user),
+                settings.hash_share,
+                probe_fds=probe_fds,
+                user=settings.hasher_user,
+            )
         )
         stack.callback(hasher.close)
         epoch = secrets.token_hex(16)
@@ -245,6 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         if flags.check:
+            config.load(os.environ, vars(flags))
             return _check(flags.json)
         _run(config.load(os.environ, vars(flags)))
     except WhencedError as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from whenced import openat
+from whenced import door, openat
 from whenced.code_repository import (
     Configuration,
     Head,
@@ -62,7 +62,7 @@ class CodeReader:
         """
         starts = [os.path.dirname(request.script), request.cwd] if request.script else [request.cwd]  # noqa: PTH120 - bytes
         try:
-            root = openat.open_root(request.pid)
+            root = door.open_root(request.pid)
         except OSError:
             return CodeReply(request.ticket)
         try:

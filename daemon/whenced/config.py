@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import pwd
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -52,6 +53,8 @@ class Settings:
     scope: Scope = field(default_factory=Scope)
     # Part of one core that hashing may use: half leaves any program the larger part of any core.
     hash_share: float = 0.5
+    # As whom contents are read, with the one capability to read them; None: as the daemon itself.
+    hasher_user: str | None = None
     # Days of a busy host without its collector, yet small on any disk that holds training data.
     spool_limit_bytes: int = 2 << 30
     # 192 bytes each: 43,690 records bridge 0.4 s of a flood of 100,000 first touches a second.
@@ -238,6 +241,15 @@ def _share(value: object) -> float:
     return float(value)
 
 
+def _user(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    try:
+        return pwd.getpwnam(value).pw_name
+    except KeyError as error:
+        raise ValueError(value) from error
+
+
 def _address(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -256,6 +268,7 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "address": (_address, "host:port with a port from 1 to 65533, or unix:/absolute/path"),
     "metrics_port": (_whole(0, 65535), "a port from 0 (none) to 65535"),
     "metrics_socket": (_absolute, "an absolute path"),
+    "hasher_user": (_user, "the name of a user of this host"),
     "hash_share": (_share, "a part of one core from 0.01 to 1"),
     "spool_limit_bytes": (_whole(1 << 20, 1 << 50), "a number of bytes of at least 1048576"),
     "event_ring_bytes": _RING,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,16 @@ class DataDir:
     def stat_cache(self) -> Path:
         """Digests by stat."""
         return self.daemon / "stat_cache.sqlite"
+
+    def stat_cache_of(self, user: str | None) -> Path:
+        """Digests by stat, where a hasher with a user of its own can write. Raises OSError."""
+        if user is None:
+            return self.stat_cache
+        account = pwd.getpwnam(user)
+        folder = self.daemon.parent / "hasher"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        return folder / self.stat_cache.name
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pwd
 import select
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from whenced.door import DoorKeeper
 from whenced.hash_messages import (
     CONTROL,
     IDLE,
@@ -35,6 +37,7 @@ from whenced.hash_messages import (
     packet,
     unpacked,
 )
+from whenced.hash_queue import NO_FD
 
 #: Without a sign of life for this long a hasher is hung.
 HUNG_NS: Final = 10_000_000_000
@@ -48,6 +51,7 @@ _RESTART_WAIT_LIMIT_NS: Final = 30_000_000_000
 _CLOSE_WAIT_S: Final = 2.0
 #: Looking after it costs more than hearing that it has nothing to say.
 _WATCH_EVERY_NS: Final = 100_000_000
+_READ_EVERY_FILE: Final = "dac_read_search"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,15 +64,29 @@ class HasherOptions:
     share: float = 0.5
     limit_bytes: int = 0
     probe_fds: tuple[int, int] | None = None
+    user: str | None = None  # as whom it runs, with one capability: to read; None: as we do
 
-    def command(self, link_fd: int, board_fd: int) -> list[str]:
-        """Return the argument vector for a hasher on these two descriptors."""
+    def command(self, link_fd: int, board_fd: int, door_fd: int = NO_FD) -> list[str]:
+        """Return the argument vector for a hasher on these descriptors."""
         arguments = ["--fd", link_fd, "--board-fd", board_fd, "--cache", self.cache]
+        arguments += ["--door-fd", door_fd]
         arguments += ["--share", self.share, "--limit-bytes", self.limit_bytes]
         if self.probe_fds is not None:
             program_fd, map_fd = self.probe_fds
             arguments += ["--probe-fd", program_fd, "--probe-map-fd", map_fd]
-        return [sys.executable, "-P", "-m", "whenced.hasher", *map(str, arguments)]
+        program = [sys.executable, "-P", "-m", "whenced.hasher", *map(str, arguments)]
+        return program if self.user is None else [*_confined(self.user), *program]
+
+
+def _confined(user: str) -> list[str]:
+    """Words that start a program as ``user``, able to read every file and nothing else."""
+    account = pwd.getpwnam(user)
+    only = f"-all,+{_READ_EVERY_FILE}"
+    return [
+        *("setpriv", "--reuid", str(account.pw_uid), "--regid", str(account.pw_gid)),
+        *("--clear-groups", "--no-new-privs"),
+        *("--inh-caps", only, "--ambient-caps", only, "--bounding-set", only, "--"),
+    ]
 
 
 class _Child:
@@ -77,16 +95,19 @@ class _Child:
     def __init__(self, options: HasherOptions, now_ns: int) -> None:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         board_fd = new_board_fd(now_ns)
+        self.door = DoorKeeper()
+        door_fd = self.door.theirs.fileno()
         try:
             self.board = Board(board_fd)
             self.process = subprocess.Popen(
-                options.command(theirs.fileno(), board_fd),
-                pass_fds=(theirs.fileno(), board_fd, *(options.probe_fds or ())),
+                options.command(theirs.fileno(), board_fd, door_fd),
+                pass_fds=(theirs.fileno(), board_fd, door_fd, *(options.probe_fds or ())),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
             )
         finally:
             theirs.close()
+            self.door.theirs.close()
             os.close(board_fd)
         self.link.setblocking(False)
 
@@ -103,6 +124,7 @@ class _Child:
     def end(self) -> None:
         """Kill it and let go; a process stuck in the kernel is not waited for."""
         self.process.kill()
+        self.door.close()
         self.link.close()
         self.board.close()
 

@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from whenced import openat
+from whenced import door, openat
 from whenced.hash_messages import ANY, HashReply, HashRequest, HashState
 
 _FUSE: Final = 0x65735546
@@ -116,7 +116,7 @@ def refused(request: HashRequest, reason: str, state: HashState = "unhashed") ->
 def _by_path(request: HashRequest) -> int:
     if not request.pid:
         return openat.locate(openat.own_root(), request.path)
-    root = openat.open_root(request.pid)
+    root = door.open_root(request.pid)
     try:
         return openat.locate(root, request.path)
     finally:
@@ -133,7 +133,7 @@ def _by_own_path(request: HashRequest) -> int:
 def _by_descriptor(request: HashRequest) -> int:
     if not request.pid or request.fd < 0 or request.inode == ANY:
         raise FileNotFoundError(errno.ENOENT, "no descriptor to try")
-    return os.open(f"/proc/{request.pid}/fd/{request.fd}", os.O_PATH | os.O_CLOEXEC)
+    return door.open_descriptor(request.pid, request.fd)
 
 
 _IN_ORDER: Final = (_by_path, _by_own_path, _by_descriptor)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from whenced.code_state import CodeReader
+from whenced.door import Door, go_through
 from whenced.hash_file import Reading
 from whenced.hash_messages import (
     CODE,
@@ -172,6 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
     link = socket.socket(fileno=options.fd)
     settings = Settings(options.cache, options.share, options.limit_bytes)
     probe = _probe(options.probe_fd, options.probe_map_fd)
+    if options.door_fd != NO_FD:
+        go_through(Door(options.door_fd))
     Hasher(link, Board(options.board_fd), probe, settings, _descriptor_budget()).run()
     return 0
 
@@ -185,6 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-bytes", type=int, default=0, help="largest file read, 0: any")
     parser.add_argument("--probe-fd", type=int, default=NO_FD, help="BPF program: inode probe")
     parser.add_argument("--probe-map-fd", type=int, default=NO_FD, help="BPF map it answers in")
+    text = "socket to the daemon: roots and descriptors of other processes"
+    parser.add_argument("--door-fd", type=int, default=NO_FD, help=text)
     return parser
 
 

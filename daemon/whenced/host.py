@@ -49,7 +49,7 @@ def _has_cgroup2(mounts: str) -> bool:
     return any(line.split()[2] == "cgroup2" for line in mounts.splitlines() if line.count(" ") > 2)
 
 
-def probe(root: Path = Path("/"), library: str = "libbpf.so.1") -> HostFacts:
+def probe(root: Path = Path("/"), library: str | None = None) -> HostFacts:
     """Look at the host below ``root`` (procfs, sysfs) and at libbpf."""
     error: str | None = None
     arguments: dict[str, int | None] = dict.fromkeys(TRACEPOINTS)

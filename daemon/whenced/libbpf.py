@@ -11,11 +11,13 @@ import os
 from collections import deque
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SONAME: Final = "libbpf.so.1"
 _Print = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARNING_BYTES: Final = 4096
 _BTF_KIND_TYPEDEF: Final = 8
@@ -66,8 +68,18 @@ class _BtfType(ctypes.Structure):
     _fields_ = (("name_off", c_uint32), ("info", c_uint32), ("type", c_uint32))
 
 
+def own_library() -> str:
+    """Return the libbpf that a wheel carries, else the name of the host's."""
+    carried = Path(__file__).parent / "_bpf" / SONAME
+    return str(carried) if carried.exists() else SONAME
+
+
 def _open_library(path: str) -> ctypes.CDLL:
+    needed = Path(path).with_name("libelf.so.1")
     try:
+        if needed.is_absolute() and needed.exists():
+            # The loader takes what is loaded under that name already (ld.so(8)).
+            ctypes.CDLL(str(needed), mode=ctypes.RTLD_GLOBAL)
         library = ctypes.CDLL(path, use_errno=True)
     except OSError as error:
         message = f"cannot load {path}: install it with `apt-get install libbpf1` ({error})"
@@ -82,7 +94,8 @@ def _open_library(path: str) -> ctypes.CDLL:
 class Libbpf:
     """One loaded libbpf; `warnings` keeps what it last complained about."""
 
-    def __init__(self, path: str = "libbpf.so.1") -> None:
+    def __init__(self, path: str | None = None) -> None:
+        path = path or own_library()
         self.warnings: deque[str] = deque(maxlen=60)
         self._library = _open_library(path)
         self._format = ctypes.CDLL(None).vsnprintf

@@ -27,7 +27,17 @@ def modules_of(program: str) -> list[Path]:
 
 def all_modules() -> list[Path]:
     """Return every hand-written Python file of the repository."""
-    folders = ["proto", "daemon", "collector", "client", "tests", "tools", "bench", "demo"]
+    folders = [
+        "proto",
+        "daemon",
+        "collector",
+        "client",
+        "deploy",
+        "tests",
+        "tools",
+        "bench",
+        "demo",
+    ]
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     return [ROOT / "hatch_build.py", *(path for path in found if not generated(path))]
 

@@ -1,0 +1,1 @@
+"""Puts whence on a host as systemd services, and takes it off again; data is never touched."""
