@@ -81,6 +81,10 @@ class NoNames:
         """Know nothing."""
         return ()
 
+    def environment(self, tgid: int) -> bytes:
+        """Know nothing."""
+        return b""
+
 
 class Build:
     """Records of a build: each process reads and maps libraries, reads a source, writes one."""

@@ -171,7 +171,7 @@ struct css_set {
 
 /* include/linux/mm_types.h */
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
 	struct file *exe_file;
 };
 

@@ -4,6 +4,7 @@
 #include "path.bpf.h"
 
 #define ARGUMENT_CHUNKS 16 /* of TEXT_BYTES: the longest single argument fits */
+#define ENVIRONMENT_CHUNKS 8
 
 /*
  * Runs in the parent before the child can run (kernel/fork.c kernel_clone()),
@@ -32,15 +33,17 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-struct argument_walk {
+struct stack_walk {
 	struct scratch *scratch;
 	__u64 id;
 	__u64 at;
 	__u64 end;
+	__u32 part;
+	__u32 cut; /* flag that says that not all of it was sent */
 	__u32 flags;
 };
 
-static long argument_step(__u64 index, struct argument_walk *walk)
+static long stack_step(__u64 index, struct stack_walk *walk)
 {
 	__u64 left = walk->end - walk->at;
 	__u32 length = left > TEXT_BYTES ? TEXT_BYTES : left;
@@ -48,35 +51,57 @@ static long argument_step(__u64 index, struct argument_walk *walk)
 	if (!left)
 		return 1;
 	if (bpf_probe_read_user(walk->scratch->data, length, (void *)walk->at)) {
-		walk->flags |= WHENCE_F_ARGS_TRUNCATED;
+		walk->flags |= walk->cut;
 		return 1;
 	}
-	if (!send_text(walk->scratch, walk->id, WHENCE_TEXT_ARGS, length, 0, index))
+	if (!send_text(walk->scratch, walk->id, walk->part, length, 0, index))
 		walk->flags |= WHENCE_F_TEXT_LOST;
 	walk->at += length;
 	return 0;
 }
 
 /*
- * Sends argv from the new memory map. At this tracepoint nobody but the kernel
- * has written there yet: no other thread shares the map, the program has not
- * begun. Later it may be rewritten, which is why it is never read again.
+ * Sends what the kernel laid at the top of the new stack (fs/exec.c
+ * copy_strings()). At this tracepoint nobody but the kernel has written there
+ * yet: no other thread shares the map, the program has not begun. Later it may
+ * be rewritten, which is why it is never read again.
  */
+static __noinline __u32 send_stack(struct stack_walk *walk, __u32 chunks)
+{
+	walk->scratch = scratch_at(SCRATCH_LIFE);
+	if (!walk->scratch)
+		return WHENCE_F_TEXT_LOST;
+	bpf_loop(chunks, stack_step, walk, 0);
+	if (walk->at < walk->end)
+		walk->flags |= walk->cut;
+	return walk->flags;
+}
+
 static __noinline __u32 send_arguments(struct task_struct *task, __u64 id)
 {
-	struct argument_walk walk = {
-		.scratch = scratch_at(SCRATCH_LIFE),
+	struct stack_walk walk = {
 		.id = id,
 		.at = task->mm->arg_start,
 		.end = task->mm->arg_end,
+		.part = WHENCE_TEXT_ARGS,
+		.cut = WHENCE_F_ARGS_TRUNCATED,
 	};
 
-	if (!walk.scratch)
-		return WHENCE_F_TEXT_LOST;
-	bpf_loop(ARGUMENT_CHUNKS, argument_step, &walk, 0);
-	if (walk.at < walk.end)
-		walk.flags |= WHENCE_F_ARGS_TRUNCATED;
-	return walk.flags;
+	return send_stack(&walk, ARGUMENT_CHUNKS);
+}
+
+/* What of it may be kept is decided by whenced (environment.py), and the rest forgotten there. */
+static __noinline __u32 send_environment(struct task_struct *task, __u64 id)
+{
+	struct stack_walk walk = {
+		.id = id,
+		.at = task->mm->env_start,
+		.end = task->mm->env_end,
+		.part = WHENCE_TEXT_ENVIRONMENT,
+		.cut = WHENCE_F_ENV_TRUNCATED,
+	};
+
+	return send_stack(&walk, ENVIRONMENT_CHUNKS);
 }
 
 /* A script: the kernel ran an interpreter in its place (fs/binfmt_script.c). */
@@ -113,6 +138,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	flags |= send_path_at(&task->fs->pwd, id,
 			   WHENCE_TEXT_CWD, SCRATCH_LIFE);
 	flags |= send_arguments(task, id);
+	flags |= send_environment(task, id);
 	flags |= send_script(bprm, id);
 	if (is_nameless(executable->f_path.dentry))
 		flags |= WHENCE_F_NAMELESS;

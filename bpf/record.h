@@ -54,6 +54,7 @@ enum whence_kind {
 #define WHENCE_F_TEXT_LOST	(1 << 11)	/* the text ring was full */
 #define WHENCE_F_SYMLINK_FD	(1 << 12)	/* linkat(AT_EMPTY_PATH) */
 #define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor can write */
+#define WHENCE_F_ENV_TRUNCATED	(1 << 14)	/* environment longer than captured */
 
 /* A process: never a bare pid. */
 struct whence_process {
@@ -110,6 +111,7 @@ enum whence_part {
 	WHENCE_TEXT_USER_NEW,	/* second path string of rename, link */
 	WHENCE_TEXT_BASE_OLD,	/* as PATH: directory that the string starts at */
 	WHENCE_TEXT_BASE_NEW,
+	WHENCE_TEXT_ENVIRONMENT,	/* NAME=value, each NUL-terminated */
 };
 
 /* All texts of one record share its id and differ in part. */

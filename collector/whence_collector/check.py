@@ -164,6 +164,67 @@ TABLES = (
             Column("until_ns", "time"),
         ),
     ),
+    Table(
+        "environments",
+        (
+            Column("process", "process", known=True),
+            Column("truncated"),
+            Column("variable_count"),
+        ),
+        "variable_count",
+        "variable_text",
+    ),
+    Table(
+        "package_uses",
+        (
+            Column("process", "process", known=True),
+            Column("ecosystem_text", "text", known=True),
+            Column("name_text", "text", known=True),
+            Column("version_text", "text"),
+            Column("location_text", "text"),
+            Column("record_sha256"),
+            Column("modified"),
+            Column("at_ns", "time"),
+        ),
+    ),
+    Table(
+        "code_changes",
+        (
+            Column("process", "process", known=True),
+            Column("repository_text", "text", known=True),
+            Column("path_text", "text", known=True),
+            Column("change", "enum", highest=max(wire.CodeChange.values())),
+            Column("commit_text", "text"),
+            Column("difference_text", "text"),
+            Column("reason_text", "text"),
+            Column("redacted"),
+            Column("at_ns", "time"),
+        ),
+    ),
+    Table(
+        "file_origins",
+        (
+            Column("file", "file", known=True),
+            Column("publisher_text", "text", known=True),
+            Column("kind_text", "text", known=True),
+            Column("repository_text", "text", known=True),
+            Column("revision_text", "text"),
+            Column("reference_text", "text"),
+            Column("name_text", "text"),
+            Column("at_ns", "time"),
+        ),
+    ),
+    Table(
+        "containers",
+        (
+            Column("id_text", "text", known=True),
+            Column("runtime_text", "text"),
+            Column("name_text", "text"),
+            Column("image_text", "text"),
+            Column("image_digest_text", "text"),
+            Column("at_ns", "time"),
+        ),
+    ),
 )
 
 DICTIONARIES = (
@@ -189,6 +250,7 @@ def check(batch: wire.Batch) -> None:
     for table in DICTIONARIES + TABLES:
         _check_table(table, getattr(batch, table.name), sizes)
     _check_digests(batch.digests)
+    _check_variables(batch.environments)
 
 
 def row_count(batch: wire.Batch) -> int:
@@ -278,7 +340,10 @@ def _bounds(column: Column, sizes: dict[str, int]) -> tuple[int, int, str]:
 
 def _check_digests(digests: wire.Digests) -> None:
     blake3_bytes, sha256_bytes = list(map(len, digests.blake3)), list(map(len, digests.sha256))
-    expected = [BLAKE3_BYTES if state in HASHED else 0 for state in digests.state]
+    expected = [
+        _blake3_bytes(state, *sizes)
+        for state, *sizes in zip(digests.state, blake3_bytes, sha256_bytes, strict=True)
+    ]
     if blake3_bytes != expected:
         row = next(row for row, size in enumerate(expected) if blake3_bytes[row] != size)
         raise InvalidBatch(
@@ -288,3 +353,19 @@ def _check_digests(digests: wire.Digests) -> None:
     for row, size in enumerate(sha256_bytes):
         if size not in (0, SHA256_BYTES):
             raise InvalidBatch(f"column digests.sha256 row {row} has {size} bytes, not 32")
+
+
+def _blake3_bytes(state: int, blake3_bytes: int, sha256_bytes: int) -> int:
+    """Return how long a digest has to be: a publisher may assert SHA-256 alone."""
+    if state == wire.DIGEST_STATE_ASSERTED and not blake3_bytes and sha256_bytes:
+        return 0
+    return BLAKE3_BYTES if state in HASHED else 0
+
+
+def _check_variables(environments: wire.Environments) -> None:
+    for row, texts in enumerate(environments.variable_count):
+        if texts % 2:
+            raise InvalidBatch(
+                f"column environments.variable_count row {row} holds {texts}: names and values "
+                "come in pairs"
+            )

@@ -15,15 +15,18 @@ from whence_collector.classes import class_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
 from whence_collector.output_names import OutputNames
+from whence_collector.recipe_store import RecipeStore
 from whence_collector.run_rows import run_columns
-from whence_collector.runs import Changes, RunBook
+from whence_collector.run_state import Environment
+from whence_collector.runs import RunBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from whence_collector.changes import Changes
     from whence_collector.edges import Ints
     from whence_collector.pipes import StreamEdge
-    from whence_collector.resolved import AccessColumns, DigestColumns, ResolvedBatch
+    from whence_collector.resolved import AccessColumns, DigestColumns, RecipeRows, ResolvedBatch
     from whence_collector.store import Writer
 
 EdgeKey = tuple[str, str, int, str]  # child run, parent run, version_id, strength
@@ -56,6 +59,7 @@ class Deriver:
         self._halves = HalfWritten(writer)
         self._classified = 0
         self._names = OutputNames(writer)
+        self._recipe = RecipeStore(writer)
         self._load_boots(writer)
         restore.end_old_boots(writer)
         restore.restore_book(self._book, writer)
@@ -67,6 +71,7 @@ class Deriver:
         if batch.boot_id not in self._boots:
             self._load_boots(writer)
             restore.end_old_boots(writer)
+        self._take_recipe(batch.recipe, writer)
         self._book.add(batch.processes, batch.ends, batch.streams)
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
@@ -85,6 +90,15 @@ class Deriver:
         self._note_runless(batch.accesses, changes, writer)
         self._mark_old_losses(batch, writer)
         self._names.settle(batch, changes.closed, writer)
+
+    def _take_recipe(self, recipe: RecipeRows, writer: Writer) -> None:
+        numbers = self._recipe.store(recipe, writer)
+        self._book.add_environments(
+            {
+                row.process_id: Environment(numbers[row.process_id], dict(row.variables))
+                for row in recipe.environments
+            }
+        )
 
     def _load_boots(self, writer: Writer) -> None:
         rows = writer.rows("SELECT boot_id, boot_uuid, host_id FROM boot")

@@ -56,7 +56,24 @@ class Hosts:
                 now_ns,
             ),
         )
+        if hello.HasField("facts"):
+            self._keep_facts(host_id, hello.facts, writer)
         return host_id
+
+    def _keep_facts(self, host_id: int, facts: wire.HostFacts, writer: Writer) -> None:
+        writer.execute("DELETE FROM host_facts WHERE host_id = ?", (host_id,))
+        writer.execute(
+            "INSERT INTO host_facts VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                host_id,
+                facts.operating_system or None,
+                facts.cpu_model or None,
+                facts.cpu_count or None,
+                facts.memory_bytes or None,
+                facts.gpu_driver or None,
+                list(facts.gpu_models),
+            ),
+        )
 
     def place(self, batch: wire.Batch, sender_host_id: int, writer: Writer) -> Origin:
         """Return the ids of a batch's origin; an unknown boot belongs to the sending host."""

@@ -143,6 +143,85 @@ class LossRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    """Allowed variables of a program at its exec, sorted by name."""
+
+    process_id: int
+    truncated: bool
+    variables: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRow:
+    """An installed package that a program used; record_sha256 is empty where unknown."""
+
+    process_id: int
+    ecosystem: str
+    name: str
+    version: str | None
+    location: str | None
+    record_sha256: bytes
+    modified: bool
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """A file of a repository that a program read and that was not as committed."""
+
+    process_id: int
+    repository: str
+    path: str
+    change: int  # whence.v1.CodeChange
+    commit: str | None
+    difference: str | None
+    reason: str | None
+    redacted: bool
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRow:
+    """The name that a publisher's cache gives to a file version."""
+
+    version_id: int
+    publisher: str
+    kind: str
+    repository: str
+    revision: str | None
+    reference: str | None
+    name: str | None
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRow:
+    """A container, as the files of its runtime tell."""
+
+    host_id: int
+    container_id: str
+    runtime: str | None
+    name: str | None
+    image: str | None
+    image_digest: str | None
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeRows:
+    """What a batch tells of how runs could be done again."""
+
+    environments: tuple[EnvironmentRow, ...] = ()
+    packages: tuple[PackageRow, ...] = ()
+    changes: tuple[ChangeRow, ...] = ()
+    origins: tuple[OriginRow, ...] = ()
+    containers: tuple[ContainerRow, ...] = ()
+
+
+NO_RECIPE = RecipeRows()
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedBatch:
     """Everything of one batch, in dense ids."""
 
@@ -158,3 +237,4 @@ class ResolvedBatch:
     code_states: tuple[CodeRow, ...]
     streams: tuple[StreamRow, ...]
     losses: tuple[LossRow, ...]
+    recipe: RecipeRows = NO_RECIPE

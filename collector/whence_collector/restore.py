@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence_collector.changes import Past
+from whence_collector.recipe_store import load_environments
 from whence_collector.resolved import EndRow
 from whence_collector.run_rows import PROCESS_COLUMNS, RUN_COLUMNS, process_of_row, run_of_row
-from whence_collector.runs import Past
+from whence_collector.run_state import Environment
 
 if TYPE_CHECKING:
     from whence_collector.edges import EdgeIndex
@@ -97,6 +99,10 @@ def restore_book(book: RunBook, writer: Writer) -> None:
             ends={row[0]: EndRow(*row) for row in ends},
             run_of=dict(run_of),
             runs=tuple(run_of_row(row) for row in runs),
+            environments={
+                process_id: Environment(*found)
+                for process_id, found in load_environments(ids, writer).items()
+            },
         )
     )
 

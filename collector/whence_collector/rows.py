@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from whence_collector.hosts import Origin
 from whence_collector.identity import PROCESS_KEY, VERSION_KEY
+from whence_collector.recipe_rows import merged, recipe_rows
 from whence_collector.resolved import (
     AccessColumns,
     CodeRow,
@@ -112,6 +113,7 @@ def resolve(batch: wire.Batch, origin: Origin, ids: BatchIds) -> ResolvedBatch:
         code_states=tuple(reader.code_states()),
         streams=tuple(reader.streams()),
         losses=tuple(reader.losses()),
+        recipe=recipe_rows(batch, origin, ids.processes.tolist(), ids.versions.tolist()),
     )
 
 
@@ -133,6 +135,7 @@ def merge(batches: Sequence[ResolvedBatch]) -> ResolvedBatch:
         number=last.number,
         accesses=accesses,
         digests=digests,
+        recipe=merged([batch.recipe for batch in batches]),
         **rows,
     )
 

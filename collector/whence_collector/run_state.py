@@ -17,7 +17,7 @@ from whence_collector.command_line import (
     typed_arguments,
     uses_arguments,
 )
-from whence_collector.launchers import Role
+from whence_collector.launchers import Role, container_of
 
 if TYPE_CHECKING:
     from whence_collector.resolved import CodeRow, EndRow, ProcessRow
@@ -54,6 +54,26 @@ class RunRecord:
     complete: bool
     incomplete_reason: str | None
     group_key: str | None
+    environment_id: int | None = None
+    container_id: str | None = None
+    principal_kind: str | None = None
+    principal: str | None = None
+    acting_for: str | None = None
+    claim_id: str | None = None
+    world_size: int | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Allowed variables of a program, under the number that they are stored by."""
+
+    environment_id: int
+    variables: dict[str, str]
+
+    def get(self, name: str) -> str | None:
+        """Return a variable that is set and not empty."""
+        return self.variables.get(name) or None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,11 +92,20 @@ class Node:
     scope: Run | None = None  # steps below this program belong to this run
     end: EndRow | None = None
     stored_run_id: str | None = None
+    own_environment: Environment | None = None
 
     @property
     def thread(self) -> Thread:
         """The life of the process id that this image is a part of."""
         return (self.row.boot_id, self.row.tgid, self.row.start_ns)
+
+    @property
+    def environment(self) -> Environment | None:
+        """Its own, else that of the image before it or of the program that forked it."""
+        node: Node | None = self
+        while node is not None and node.own_environment is None:
+            node = node.previous or node.parent
+        return node.own_environment if node is not None else None
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -199,6 +228,8 @@ def run_record(run: Run, host_id: int) -> RunRecord:
     told = telling_node(run.root)
     status, exit_code = run_status(run)
     code = run.code
+    environment = told.environment
+    named = environment.get if environment is not None else _nothing
     return RunRecord(
         run_id=run.run_id,
         kind=run.kind,
@@ -219,12 +250,23 @@ def run_record(run: Run, host_id: int) -> RunRecord:
         git_branch=code.branch if code else None,
         git_dirty=code.dirty if code else None,
         git_modified=code.modified[:MODIFIED_LIMIT] if code else None,
-        project=code.repository.rstrip("/").rpartition("/")[2] if code else None,
-        request_id=None,
+        project=named("WHENCE_PROJECT") or _project(code),
+        request_id=named("WHENCE_REQUEST"),
         complete=(reason := _reason(run)) is None,
         incomplete_reason=reason,
         group_key=None,
+        environment_id=environment.environment_id if environment is not None else None,
+        container_id=container_of(told.row),
+        claim_id=named("WHENCE_CLAIM"),
     )
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _project(code: CodeRow | None) -> str | None:
+    return code.repository.rstrip("/").rpartition("/")[2] if code else None
 
 
 def run_status(run: Run) -> tuple[str, int | None]:

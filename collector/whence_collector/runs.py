@@ -6,18 +6,25 @@ A pure state machine over the launcher table; it reads no clock and no database.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from whence_collector.changes import Changes, Past
 from whence_collector.command_line import operand_of
 from whence_collector.launchers import Role, role_of
-from whence_collector.membership import Closed, Membership
-from whence_collector.pipes import Pipes, StreamEdge
+from whence_collector.membership import Membership
+from whence_collector.pipes import Pipes
 from whence_collector.placement import Place, boundary_kind, place_program
-from whence_collector.run_state import Node, Run, RunRecord, Thread, run_record
+from whence_collector.run_state import (
+    Environment,
+    Node,
+    Run,
+    RunRecord,
+    Thread,
+    run_record,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from whence_collector.resolved import CodeRow, EndRow, LossRow, ProcessRow, StreamRow
 
@@ -26,29 +33,6 @@ ENDED_KEPT = 65_536  # programs that ended and may still be named by a late row
 EARLY_ENDS_KEPT = 65_536
 LOSSES_KEPT = 256
 KERNEL_THREADS_TGID = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What changed since the last drain, merges applied."""
-
-    assigned: tuple[tuple[int, str], ...]  # (process_id, its first run_id)
-    moved: tuple[tuple[int, str, str], ...]  # (process_id, run_id before, run_id now)
-    runs: tuple[RunRecord, ...]  # new or changed
-    known_runs: tuple[str, ...]  # those of them that are stored already
-    dropped: tuple[tuple[str, str], ...]  # (run_id that is gone, run_id that took it in)
-    streams: tuple[StreamEdge, ...]
-    closed: tuple[Closed, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What the tables tell of programs and runs that still matter after a restart."""
-
-    processes: tuple[ProcessRow, ...]
-    ends: dict[int, EndRow]
-    run_of: dict[int, str]
-    runs: tuple[RunRecord, ...]  # with all that they are steps of
 
 
 class RunBook:
@@ -67,6 +51,7 @@ class RunBook:
         self._early_ends: OrderedDict[int, EndRow] = OrderedDict()
         self._ended: deque[Node] = deque()
         self._losses: deque[LossRow] = deque(maxlen=LOSSES_KEPT)
+        self._environments: OrderedDict[int, Environment] = OrderedDict()
 
     # What comes in ------------------------------------------------------------
 
@@ -85,6 +70,19 @@ class RunBook:
             node = self._nodes.get(stream.process_id)
             if node is not None:
                 self._pipes.touch(node, stream)
+
+    def add_environments(self, environments: Mapping[int, Environment]) -> None:
+        """Take in environments by process_id, before the programs that they belong to."""
+        for process_id, environment in environments.items():
+            node = self._nodes.get(process_id)
+            if node is None:
+                self._environments[process_id] = environment
+                continue
+            node.own_environment = environment
+            if node.run is not None:
+                self._members.touch(node, node.run.current())
+        while len(self._environments) > EARLY_ENDS_KEPT:
+            self._environments.popitem(last=False)
 
     def add_code(self, rows: Iterable[CodeRow]) -> None:
         """Attach the state of the code: of a run's first process, else the first that came."""
@@ -173,6 +171,7 @@ class RunBook:
         node = self._nodes.get(row.process_id)
         if node is None:
             node = Node(row, Role.PROGRAM)
+            node.own_environment = self._environments.pop(row.process_id, None)
             self._link(node)
         elif row.origin == ORIGIN_FORK and not node.forked:
             return  # the exec's description came first and says more
@@ -323,6 +322,7 @@ class RunBook:
             node.end = past.ends.get(row.process_id)
             node.role = _restored_role(node)
             node.stored_run_id = past.run_of.get(row.process_id)
+            node.own_environment = past.environments.get(row.process_id)
         for record in past.runs:
             root = self._nodes.get(record.root_process_id)
             if root is not None:

@@ -14,12 +14,17 @@ from typing import Any
 from whence_proto.v1 import ingest_pb2
 from whenced.rows import (
     AccessRow,
+    ChangeRow,
     CodeRow,
+    ContainerRow,
     DigestRow,
     EndRow,
+    EnvironmentRow,
     FileVersion,
     LossRow,
     NameRow,
+    OriginRow,
+    PackageRow,
     ProcessKey,
     Row,
     StartRow,
@@ -189,8 +194,58 @@ def _losses(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None
     table.until_ns.extend(to.delta(until))
 
 
+def _environments(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.environments
+    process, variables, truncated = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    table.truncated.extend(truncated)
+    table.variable_count.extend(2 * len(pairs) for pairs in variables)
+    for pairs in variables:
+        for pair in pairs:
+            table.variable_text.extend(map(to.text, pair))
+
+
+def _packages(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.package_uses
+    process, *texts, record, modified, at_ns = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    for name, column in zip(("ecosystem", "name", "version", "location"), texts, strict=True):
+        getattr(table, f"{name}_text").extend(map(to.text, column))
+    table.record_sha256.extend(record)
+    table.modified.extend(modified)
+    table.at_ns.extend(to.delta(at_ns))
+
+
+def _changes(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table, column = batch.code_changes, _columns(ChangeRow, rows)
+    table.process.extend(map(to.process, column["process"]))
+    for name in ("repository", "path", "commit", "difference", "reason"):
+        getattr(table, f"{name}_text").extend(map(to.text, column[name]))
+    table.change.extend(column["change"])
+    table.redacted.extend(column["redacted"])
+    table.at_ns.extend(to.delta(column["at_ns"]))
+
+
+def _origins(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table, column = batch.file_origins, _columns(OriginRow, rows)
+    table.file.extend(map(to.file, column["file"]))
+    for name in ("publisher", "kind", "repository", "revision", "reference", "name"):
+        getattr(table, f"{name}_text").extend(map(to.text, column[name]))
+    table.at_ns.extend(to.delta(column["at_ns"]))
+
+
+def _containers(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table, column = batch.containers, _columns(ContainerRow, rows)
+    for name in ("id", "runtime", "name", "image", "image_digest"):
+        getattr(table, f"{name}_text").extend(map(to.text, column[name]))
+    table.at_ns.extend(to.delta(column["at_ns"]))
+
+
 def _columns(
-    kind: type[StartRow | CodeRow | ProcessKey | FileVersion], rows: list[Any]
+    kind: type[
+        StartRow | CodeRow | ChangeRow | OriginRow | ContainerRow | ProcessKey | FileVersion
+    ],
+    rows: list[Any],
 ) -> dict[str, tuple[Any, ...]]:
     """Columns of the rows by name; of no rows, none."""
     return dict(zip(kind._fields, zip(*rows, strict=True), strict=True)) if rows else {}
@@ -205,6 +260,11 @@ _TABLES: dict[type[Row], Callable[[list[Any], _Dictionaries, ingest_pb2.Batch], 
     CodeRow: _codes,
     StreamRow: _streams,
     LossRow: _losses,
+    EnvironmentRow: _environments,
+    PackageRow: _packages,
+    ChangeRow: _changes,
+    OriginRow: _origins,
+    ContainerRow: _containers,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from whence_proto.v1 import ingest_pb2
+from whenced.host_facts import host_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ def hello(
         machine_id = (root / "etc/machine-id").read_text(encoding="ascii").strip()
     boot_id = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     uname = os.uname()
+    facts = host_facts(root)
 
     def make() -> ingest_pb2.Hello:
         return ingest_pb2.Hello(
@@ -42,6 +44,7 @@ def hello(
             wire_version=WIRE_VERSION,
             capture_started_ns=capture_started_ns,
             wall_offset_ns=time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            facts=facts,
         )
 
     return make

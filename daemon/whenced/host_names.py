@@ -26,8 +26,15 @@ class HostNames:
 
     def arguments(self, tgid: int) -> tuple[bytes, ...]:
         """Arguments of a running process; none when it is gone or a kernel thread."""
-        try:
-            raw = (self._proc / str(tgid) / "cmdline").read_bytes()
-        except OSError:
-            return ()
+        raw = self._read(tgid, "cmdline")
         return tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()
+
+    def environment(self, tgid: int) -> bytes:
+        """Environment block of a running process as it began; empty when it is gone."""
+        return self._read(tgid, "environ")
+
+    def _read(self, tgid: int, name: str) -> bytes:
+        try:
+            return (self._proc / str(tgid) / name).read_bytes()
+        except OSError:
+            return b""

@@ -11,7 +11,7 @@ from whenced.file_state import Counts
 from whenced.hash_messages import CodeReply, CodeRequest, HashReply
 from whenced.path_scope import PathScope
 from whenced.record import USE_KEY, Flag, Kind, Part
-from whenced.rows import CodeRow, EndRow, NameRow, ProcessKey, Row, StartRow, StreamRow, text_of
+from whenced.rows import CodeRow, NameRow, ProcessKey, Row, StreamRow, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -340,7 +340,6 @@ class Observer:
 
     def take_rows(self) -> list[Row]:
         """Everything since the last call, processes first."""
-        starts: list[StartRow | EndRow] = self._processes.take_rows()
-        rows: list[Row] = [*starts, *self._rows, *self._versions.out.take()]
+        rows: list[Row] = [*self._processes.take_rows(), *self._rows, *self._versions.out.take()]
         self._rows = []
         return rows

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from whence_proto.v1 import ingest_pb2
+from whenced.environment import Variables, variables_of
 from whenced.record import Flag
 from whenced.redact import redact_arguments
-from whenced.rows import EndRow, ProcessKey, StartRow, text_of
+from whenced.rows import EndRow, EnvironmentRow, ProcessKey, StartRow, text_of
 
 if TYPE_CHECKING:
     from whenced.event import Event
@@ -36,6 +37,9 @@ class Names(Protocol):
     def arguments(self, tgid: int) -> tuple[bytes, ...]:
         """Arguments of a running process, from procfs: only for those from before the start."""
 
+    def environment(self, tgid: int) -> bytes:
+        """Environment block of such a process."""
+
 
 @dataclass(slots=True)
 class Life:
@@ -43,6 +47,7 @@ class Life:
 
     birth_exec_id: int  # exec_id of image 0 before its first exec
     row: StartRow  # of the newest image
+    variables: Variables | None = None  # of the newest image, None where not known
     ended_ns: int | None = None
     keys: dict[int, ProcessKey] = field(default_factory=dict)  # by exec_id, as they are asked for
 
@@ -59,7 +64,7 @@ class Processes:
         self._lives: dict[tuple[int, int], Life] = {}
         self._ended: deque[tuple[int, tuple[int, int]]] = deque()
         self._forked: dict[ProcessKey, StartRow] = {}
-        self._rows: list[StartRow | EndRow] = []
+        self._rows: list[StartRow | EndRow | EnvironmentRow] = []
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -69,9 +74,9 @@ class Processes:
         """Rows that take_rows() would give."""
         return len(self._forked) + len(self._rows)
 
-    def take_rows(self) -> list[StartRow | EndRow]:
+    def take_rows(self) -> list[StartRow | EndRow | EnvironmentRow]:
         """Rows since the last call; a fork that became an exec is one row."""
-        rows = [*self._forked.values(), *self._rows]
+        rows: list[StartRow | EndRow | EnvironmentRow] = [*self._forked.values(), *self._rows]
         self._forked, self._rows = {}, []
         return rows
 
@@ -109,7 +114,8 @@ class Processes:
                 arguments_truncated=inherited.arguments_truncated,
                 cwd=inherited.cwd,
             )
-        self._lives[event.tgid, event.start_ns] = Life(event.exec_id, row)
+        variables = None if parent is None else parent.variables
+        self._lives[event.tgid, event.start_ns] = Life(event.exec_id, row, variables)
         self._forked[key] = row
 
     def on_exec(self, event: Event, texts: Texts, exe_file: FileVersion) -> ProcessKey:
@@ -128,7 +134,17 @@ class Processes:
         life.row = _with_program(row, event, texts)._replace(exe_file=exe_file)
         self._forked.pop(key, None)
         self._rows.append(life.row)
+        raw = texts.environment()
+        if raw is not None:
+            truncated = bool(event.flags & Flag.ENV_TRUNCATED)
+            self._tell_environment(life, variables_of(raw), truncated=truncated)
         return key
+
+    def _tell_environment(self, life: Life, variables: Variables, *, truncated: bool) -> None:
+        """Nothing is told of what a program has from the one before it, or from its parent."""
+        if variables != life.variables:
+            life.variables = variables
+            self._rows.append(EnvironmentRow(life.row.process, variables, truncated))
 
     def on_exit(self, event: Event) -> ProcessKey | None:
         """The end; None when it is known already (two last threads) or nobody met the process."""
@@ -156,8 +172,9 @@ class Processes:
             at_ns=event.start_ns,
             arguments=_clean(arguments),
         )
-        self._lives[event.tgid, event.start_ns] = Life(event.exec_id - 1, row)
+        life = self._lives[event.tgid, event.start_ns] = Life(event.exec_id - 1, row)
         self._rows.append(row)
+        self._find_environment(life, event.tgid)
 
     def forget_ended(self, now_ns: int) -> list[ProcessKey]:
         """Drop processes whose last aggregates must have arrived; return every image of them."""
@@ -173,7 +190,12 @@ class Processes:
         """A process that entered the scope alive, or whose fork was lost."""
         life = self._born_before(event, event.exec_id - 1)
         self._rows.append(life.row)
+        self._find_environment(life, event.tgid)
         return life.row.process
+
+    def _find_environment(self, life: Life, tgid: int) -> None:
+        if raw := self._names.environment(tgid):
+            self._tell_environment(life, variables_of(raw), truncated=False)
 
     def _born_before(self, event: Event, birth_exec_id: int) -> Life:
         key = ProcessKey(event.tgid, event.start_ns, 0)

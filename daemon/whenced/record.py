@@ -150,6 +150,7 @@ class Flag(IntEnum):
     TEXT_LOST = 1 << 11
     SYMLINK_FD = 1 << 12
     WRITABLE = 1 << 13
+    ENV_TRUNCATED = 1 << 14
 
 
 class Part(IntEnum):
@@ -163,6 +164,7 @@ class Part(IntEnum):
     USER_NEW = 6
     BASE_OLD = 7
     BASE_NEW = 8
+    ENVIRONMENT = 9
 
 
 class Work(IntEnum):

@@ -20,14 +20,14 @@ _SHELL_DEPTH: Final = 3
 _NOUNS: Final = frozenset(
     "password passwd passphrase passcode secret secrets token "  # noqa: SIM905 - fits a page
     "apikey authtoken accesstoken secretkey accesskey privatekey credential credentials "
-    "bearer sig signature".split()
+    "bearer sig signature jwt mnemonic".split()
 )
 _NOUN_ENDINGS: Final = ("password", "passwd", "passphrase", "apikey", "secretkey", "authtoken")
 #: A key is a secret only as one of these.
 _KEY_KINDS: Final = frozenset(
     "api access secret private account storage shared encryption "  # noqa: SIM905 - fits a page
     "signing auth master deploy service subscription license app application consumer "
-    "function kaggle wandb comet neptune openai anthropic".split()
+    "function kaggle wandb comet neptune openai anthropic fernet".split()
 )
 #: A token is a word of a text in all of these.
 _WORD_TOKENS: Final = frozenset(
@@ -55,6 +55,8 @@ def names_secret(name: str) -> bool:
         return previous not in _WORD_TOKENS
     if last == "key":
         return previous in _KEY_KINDS
+    if last == "seed":
+        return previous == "wallet"
     if last in ("pwd", "pass"):
         return bool(previous)  # PWD alone is the working directory
     return last in _NOUNS or last.endswith(_NOUN_ENDINGS)
@@ -133,6 +135,10 @@ _SUSPECTS: Final = (
     "dapi",
     "sg.",
     "eyj",
+    "age-",
+    "jwt",
+    "mnemonic",
+    "wallet",
 )
 _PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?"

@@ -129,6 +129,65 @@ class StreamRow(NamedTuple):
     path: str | None = None
 
 
+class EnvironmentRow(NamedTuple):
+    """Allowed variables of a program at its exec: (name, value), sorted, without secrets."""
+
+    process: ProcessKey
+    variables: tuple[tuple[str, str], ...]
+    truncated: bool = False
+
+
+class PackageRow(NamedTuple):
+    """An installed package one of whose files a program touched."""
+
+    process: ProcessKey
+    ecosystem: str  # "pypi", "conda", "deb" or "rpm"
+    name: str
+    version: str | None
+    location: str | None
+    record_sha256: bytes
+    modified: bool
+    at_ns: int
+
+
+class ChangeRow(NamedTuple):
+    """A file of a repository that a program read and that is not as committed."""
+
+    process: ProcessKey
+    repository: str
+    path: str  # relative to it
+    change: int  # ingest_pb2.CodeChange
+    commit: str | None
+    difference: str | None
+    reason: str | None
+    redacted: bool
+    at_ns: int
+
+
+class OriginRow(NamedTuple):
+    """The name that a publisher's cache gives to a file version."""
+
+    file: FileVersion
+    publisher: str
+    kind: str
+    repository: str
+    revision: str | None
+    reference: str | None
+    name: str | None
+    at_ns: int
+
+
+class ContainerRow(NamedTuple):
+    """A container, as the files of its runtime tell."""
+
+    id: str
+    runtime: str | None
+    name: str | None
+    image: str | None
+    image_digest: str | None
+    at_ns: int
+
+
 class LossRow(NamedTuple):
     """Conservation counters of one class of record over an interval of boot ns."""
 
@@ -141,7 +200,10 @@ class LossRow(NamedTuple):
     until_ns: int
 
 
-Row: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow | LossRow
+RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
+Row: TypeAlias = (
+    StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow | LossRow | RecipeRow
+)
 
 
 @lru_cache(_KNOWN_TEXTS)

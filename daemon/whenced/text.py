@@ -68,6 +68,10 @@ class Texts(dict[int, bytes]):
         """Arguments, none when they were lost."""
         return arguments_of(self.get(Part.ARGS, b""))
 
+    def environment(self) -> bytes | None:
+        """Environment block, None when it was lost; the last variable may have been cut."""
+        return self.get(Part.ENVIRONMENT)
+
     def script(self) -> bytes | None:
         """What was asked to run, for a script."""
         raw = self.get(Part.SCRIPT)

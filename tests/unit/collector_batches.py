@@ -193,4 +193,31 @@ def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
     losses.reason_text.append(maker.text("ring full"))
     losses.from_ns.append(0)
     losses.until_ns.append(9)
+    _tell_recipe(maker, python, model)
     return maker.batch
+
+
+def _tell_recipe(maker: BatchMaker, process: int, file: int) -> None:
+    """Add a row to each table of the recipe."""
+    batch, text = maker.batch, maker.text
+    environments = batch.environments
+    environments.process.append(process)
+    environments.truncated.append(False)
+    environments.variable_count.append(4)
+    environments.variable_text.extend([text("RANK"), text("0"), text("SEED"), 0])
+    _add(batch.package_uses, process=process, ecosystem_text=text("pypi"), name_text=text("torch"),
+         version_text=text("2.9.1"), location_text=0, record_sha256=b"r" * 32, modified=True,
+         at_ns=5)  # fmt: skip
+    _add(batch.code_changes, process=process, repository_text=text("/work"),
+         path_text=text("train.py"), change=wire.CODE_CHANGE_MODIFIED, commit_text=0,
+         difference_text=text("@@ -1 +1 @@"), reason_text=0, redacted=False, at_ns=6)  # fmt: skip
+    _add(batch.file_origins, file=file, publisher_text=text("huggingface"), kind_text=text("model"),
+         repository_text=text("org/base"), revision_text=text("a" * 40), reference_text=0,
+         name_text=text("model.pt"), at_ns=7)  # fmt: skip
+    _add(batch.containers, id_text=text("f" * 64), runtime_text=text("docker"), name_text=0,
+         image_text=text("base:1"), image_digest_text=0, at_ns=8)  # fmt: skip
+
+
+def _add(table: Any, **row: Any) -> None:
+    for name, value in row.items():
+        getattr(table, name).append(value)

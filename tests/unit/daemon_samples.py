@@ -91,6 +91,7 @@ class FixedNames:
     """Names of a host that knows one user and one control group."""
 
     arguments_by_tgid: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    environment_by_tgid: dict[int, bytes] = field(default_factory=dict)
 
     def user(self, uid: int) -> str | None:
         """Name only user 1000."""
@@ -103,6 +104,10 @@ class FixedNames:
     def arguments(self, tgid: int) -> tuple[bytes, ...]:
         """Give the arguments that the test put down."""
         return self.arguments_by_tgid.get(tgid, ())
+
+    def environment(self, tgid: int) -> bytes:
+        """Give the environment that the test put down."""
+        return self.environment_by_tgid.get(tgid, b"")
 
 
 @dataclass

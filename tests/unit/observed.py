@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from tests.unit.traced import Host
 
-from whence_collector.runs import Changes, RunBook
+from whence_collector.run_state import Environment
+from whence_collector.runs import RunBook
 
 if TYPE_CHECKING:
+    from whence_collector.changes import Changes
     from whence_collector.resolved import ProcessRow
     from whence_collector.run_state import RunRecord
 
@@ -27,6 +29,12 @@ class Observed:
     def deliver(self) -> Changes:
         """Feed everything since the last call."""
         batch = self.host.batch()
+        self.book.add_environments(
+            {
+                row.process_id: Environment(number, dict(row.variables))
+                for number, row in enumerate(batch.recipe.environments, 1)
+            }
+        )
         self.book.add(batch.processes, batch.ends, batch.streams)
         self.book.add_code(batch.code_states)
         self.book.add_losses(batch.losses)

@@ -26,7 +26,7 @@ def test_a_whole_batch_passes_and_counts_the_rows_of_all_tables() -> None:
 
     check(batch)
 
-    assert row_count(batch) == 11
+    assert row_count(batch) == 16
 
 
 def test_an_empty_batch_passes() -> None:

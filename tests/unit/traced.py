@@ -16,9 +16,11 @@ from whence_collector.resolved import (
     CodeRow,
     DigestColumns,
     EndRow,
+    EnvironmentRow,
     LossRow,
     NameRow,
     ProcessRow,
+    RecipeRows,
     ResolvedBatch,
     StreamRow,
 )
@@ -54,6 +56,7 @@ class Host:
     digests: list[Digest] = field(default_factory=list)
     code_states: list[CodeRow] = field(default_factory=list)
     losses: list[LossRow] = field(default_factory=list)
+    environments: list[EnvironmentRow] = field(default_factory=list)
     paths: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, int] = field(default_factory=dict)
 
@@ -152,6 +155,12 @@ class Host:
             parent, SNAPSHOT, exe=exe, argv=argv, command_name=exe.rpartition("/")[2], **changes
         )
 
+    def with_environment(self, process: ProcessRow, **variables: str) -> ProcessRow:
+        """Say which allowed variables a program had at its exec."""
+        pairs = tuple(sorted(variables.items()))
+        self.environments.append(EnvironmentRow(process.process_id, False, pairs))
+        return process
+
     def end(self, *processes: ProcessRow, code: int = 0, signal: int = 0) -> None:
         """End processes."""
         for process in processes:
@@ -239,6 +248,7 @@ class Host:
             code_states=tuple(self.code_states),
             streams=tuple(self.streams),
             losses=tuple(self.losses),
+            recipe=RecipeRows(environments=tuple(self.environments)),
         )
         for taken in (
             self.processes,
@@ -249,6 +259,7 @@ class Host:
             self.code_states,
             self.streams,
             self.losses,
+            self.environments,
         ):
             taken.clear()
         return batch

@@ -204,6 +204,30 @@ DIGEST_STATE_UNHASHED: DigestState.ValueType  # 4
 """Never read; the reason says why."""
 global___DigestState = DigestState
 
+class _CodeChange:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CodeChangeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CodeChange.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CODE_CHANGE_UNSPECIFIED: _CodeChange.ValueType  # 0
+    """Not set: a malformed row."""
+    CODE_CHANGE_MODIFIED: _CodeChange.ValueType  # 1
+    """A tracked file with other content."""
+    CODE_CHANGE_UNTRACKED: _CodeChange.ValueType  # 2
+    """Not tracked."""
+
+class CodeChange(_CodeChange, metaclass=_CodeChangeEnumTypeWrapper):
+    """How a file differs from the commit."""
+
+CODE_CHANGE_UNSPECIFIED: CodeChange.ValueType  # 0
+"""Not set: a malformed row."""
+CODE_CHANGE_MODIFIED: CodeChange.ValueType  # 1
+"""A tracked file with other content."""
+CODE_CHANGE_UNTRACKED: CodeChange.ValueType  # 2
+"""Not tracked."""
+global___CodeChange = CodeChange
+
 @typing.final
 class FromDaemon(google.protobuf.message.Message):
     """What a daemon sends."""
@@ -277,6 +301,7 @@ class Hello(google.protobuf.message.Message):
     WIRE_VERSION_FIELD_NUMBER: builtins.int
     CAPTURE_STARTED_NS_FIELD_NUMBER: builtins.int
     WALL_OFFSET_NS_FIELD_NUMBER: builtins.int
+    FACTS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name (nodename of uname)."""
     machine_id: builtins.str
@@ -305,6 +330,10 @@ class Hello(google.protobuf.message.Message):
     def missing_capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Named abilities that this host lacks, sorted; each can leave a gap."""
 
+    @property
+    def facts(self) -> global___HostFacts:
+        """The machine, as far as files of the kernel and the system tell."""
+
     def __init__(
         self,
         *,
@@ -319,10 +348,52 @@ class Hello(google.protobuf.message.Message):
         wire_version: builtins.int = ...,
         capture_started_ns: builtins.int = ...,
         wall_offset_ns: builtins.int = ...,
+        facts: global___HostFacts | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["facts", b"facts"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "facts", b"facts", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
 
 global___Hello = Hello
+
+@typing.final
+class HostFacts(google.protobuf.message.Message):
+    """What a host is. Unknown is 0 or an empty text."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OPERATING_SYSTEM_FIELD_NUMBER: builtins.int
+    CPU_MODEL_FIELD_NUMBER: builtins.int
+    CPU_COUNT_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    GPU_DRIVER_FIELD_NUMBER: builtins.int
+    GPU_MODELS_FIELD_NUMBER: builtins.int
+    operating_system: builtins.str
+    """PRETTY_NAME of /etc/os-release."""
+    cpu_model: builtins.str
+    """Name of the first processor's model."""
+    cpu_count: builtins.int
+    """Processors that are online."""
+    memory_bytes: builtins.int
+    """Memory of the machine."""
+    gpu_driver: builtins.str
+    """Version of the loaded GPU driver, as /proc/driver/nvidia/version has it."""
+    @property
+    def gpu_models(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Model of each GPU, as /proc/driver/nvidia/gpus has it."""
+
+    def __init__(
+        self,
+        *,
+        operating_system: builtins.str = ...,
+        cpu_model: builtins.str = ...,
+        cpu_count: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+        gpu_driver: builtins.str = ...,
+        gpu_models: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cpu_count", b"cpu_count", "cpu_model", b"cpu_model", "gpu_driver", b"gpu_driver", "gpu_models", b"gpu_models", "memory_bytes", b"memory_bytes", "operating_system", b"operating_system"]) -> None: ...
+
+global___HostFacts = HostFacts
 
 @typing.final
 class Welcome(google.protobuf.message.Message):
@@ -427,6 +498,11 @@ class Batch(google.protobuf.message.Message):
     CODE_STATES_FIELD_NUMBER: builtins.int
     STREAM_TOUCHES_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
+    ENVIRONMENTS_FIELD_NUMBER: builtins.int
+    PACKAGE_USES_FIELD_NUMBER: builtins.int
+    CODE_CHANGES_FIELD_NUMBER: builtins.int
+    FILE_ORIGINS_FIELD_NUMBER: builtins.int
+    CONTAINERS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name, as in Hello: a batch outlives the stream that it was made for."""
     boot_id: builtins.str
@@ -483,6 +559,26 @@ class Batch(google.protobuf.message.Message):
     def losses(self) -> global___Losses:
         """What could have been lost, and what was."""
 
+    @property
+    def environments(self) -> global___Environments:
+        """Environment of programs: of each exec, only variables that are allowed."""
+
+    @property
+    def package_uses(self) -> global___PackageUses:
+        """Installed packages whose files programs touched."""
+
+    @property
+    def code_changes(self) -> global___CodeChanges:
+        """Files of repositories that programs read and that are not as committed."""
+
+    @property
+    def file_origins(self) -> global___FileOrigins:
+        """Names that a publisher's cache gives to file versions."""
+
+    @property
+    def containers(self) -> global___Containers:
+        """Containers whose processes were seen."""
+
     def __init__(
         self,
         *,
@@ -503,9 +599,14 @@ class Batch(google.protobuf.message.Message):
         code_states: global___CodeStates | None = ...,
         stream_touches: global___StreamTouches | None = ...,
         losses: global___Losses | None = ...,
+        environments: global___Environments | None = ...,
+        package_uses: global___PackageUses | None = ...,
+        code_changes: global___CodeChanges | None = ...,
+        file_origins: global___FileOrigins | None = ...,
+        containers: global___Containers | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "code_states", b"code_states", "digests", b"digests", "file_versions", b"file_versions", "losses", b"losses", "name_changes", b"name_changes", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "code_states", b"code_states", "digests", b"digests", "epoch", b"epoch", "file_versions", b"file_versions", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -938,11 +1039,13 @@ class Digests(google.protobuf.message.Message):
 
     @property
     def blake3(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """BLAKE3-256 of each row whose state is VERIFIED or ASSERTED, else empty."""
+        """BLAKE3-256 of each row whose state is VERIFIED, else empty."""
 
     @property
     def sha256(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """SHA-256, where computed (outputs), else empty."""
+        """SHA-256, where computed (outputs) or told by the publisher (ASSERTED), else
+        empty.
+        """
 
     @property
     def size_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -1149,3 +1252,287 @@ class Losses(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempted", b"attempted", "class_text", b"class_text", "from_ns", b"from_ns", "lost", b"lost", "reason_text", b"reason_text", "received", b"received", "until_ns", b"until_ns"]) -> None: ...
 
 global___Losses = Losses
+
+@typing.final
+class Environments(google.protobuf.message.Message):
+    """Environment of programs at their exec. Only variables of the daemon's list of
+    names are ever sent, their secrets replaced. A fork has its parent's.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    VARIABLE_COUNT_FIELD_NUMBER: builtins.int
+    VARIABLE_TEXT_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The program."""
+
+    @property
+    def truncated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True when the environment was longer than what was captured."""
+
+    @property
+    def variable_count(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Number of texts of each row: two for each variable."""
+
+    @property
+    def variable_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name and value of each variable, in the order of names; value 0: empty."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        truncated: collections.abc.Iterable[builtins.bool] | None = ...,
+        variable_count: collections.abc.Iterable[builtins.int] | None = ...,
+        variable_text: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["process", b"process", "truncated", b"truncated", "variable_count", b"variable_count", "variable_text", b"variable_text"]) -> None: ...
+
+global___Environments = Environments
+
+@typing.final
+class PackageUses(google.protobuf.message.Message):
+    """An installed package that a program used: one of its files was loaded or read."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    ECOSYSTEM_TEXT_FIELD_NUMBER: builtins.int
+    NAME_TEXT_FIELD_NUMBER: builtins.int
+    VERSION_TEXT_FIELD_NUMBER: builtins.int
+    LOCATION_TEXT_FIELD_NUMBER: builtins.int
+    RECORD_SHA256_FIELD_NUMBER: builtins.int
+    MODIFIED_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The program."""
+
+    @property
+    def ecosystem_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """"pypi", "conda", "deb" or "rpm"."""
+
+    @property
+    def name_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name of the package as its metadata has it."""
+
+    @property
+    def version_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Version, 0 not known."""
+
+    @property
+    def location_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Where it is installed: the folder of its files (pypi, conda), else 0."""
+
+    @property
+    def record_sha256(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """SHA-256 of its list of files (RECORD), empty where there is none."""
+
+    @property
+    def modified(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True when the touched file is not as the package installed it."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When its file was touched first by that program."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        ecosystem_text: collections.abc.Iterable[builtins.int] | None = ...,
+        name_text: collections.abc.Iterable[builtins.int] | None = ...,
+        version_text: collections.abc.Iterable[builtins.int] | None = ...,
+        location_text: collections.abc.Iterable[builtins.int] | None = ...,
+        record_sha256: collections.abc.Iterable[builtins.bytes] | None = ...,
+        modified: collections.abc.Iterable[builtins.bool] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "ecosystem_text", b"ecosystem_text", "location_text", b"location_text", "modified", b"modified", "name_text", b"name_text", "process", b"process", "record_sha256", b"record_sha256", "version_text", b"version_text"]) -> None: ...
+
+global___PackageUses = PackageUses
+
+@typing.final
+class CodeChanges(google.protobuf.message.Message):
+    """A file of a repository that a program read and that differs from the commit."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    REPOSITORY_TEXT_FIELD_NUMBER: builtins.int
+    PATH_TEXT_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    COMMIT_TEXT_FIELD_NUMBER: builtins.int
+    DIFFERENCE_TEXT_FIELD_NUMBER: builtins.int
+    REASON_TEXT_FIELD_NUMBER: builtins.int
+    REDACTED_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The program."""
+
+    @property
+    def repository_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Absolute path of the work tree."""
+
+    @property
+    def path_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The file, relative to it."""
+
+    @property
+    def change(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___CodeChange.ValueType]:
+        """What it is."""
+
+    @property
+    def commit_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Commit that the difference is told against, 0 none yet."""
+
+    @property
+    def difference_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The difference in unified form, secrets replaced, as git apply takes it;
+        0 when there is none to tell: reason_text says why.
+        """
+
+    @property
+    def reason_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Why there is no difference, 0 when there is one."""
+
+    @property
+    def redacted(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True when a secret was replaced: the difference does not restore the file."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it was read."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        repository_text: collections.abc.Iterable[builtins.int] | None = ...,
+        path_text: collections.abc.Iterable[builtins.int] | None = ...,
+        change: collections.abc.Iterable[global___CodeChange.ValueType] | None = ...,
+        commit_text: collections.abc.Iterable[builtins.int] | None = ...,
+        difference_text: collections.abc.Iterable[builtins.int] | None = ...,
+        reason_text: collections.abc.Iterable[builtins.int] | None = ...,
+        redacted: collections.abc.Iterable[builtins.bool] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "change", b"change", "commit_text", b"commit_text", "difference_text", b"difference_text", "path_text", b"path_text", "process", b"process", "reason_text", b"reason_text", "redacted", b"redacted", "repository_text", b"repository_text"]) -> None: ...
+
+global___CodeChanges = CodeChanges
+
+@typing.final
+class FileOrigins(google.protobuf.message.Message):
+    """Names that a publisher's cache gives to file versions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: builtins.int
+    PUBLISHER_TEXT_FIELD_NUMBER: builtins.int
+    KIND_TEXT_FIELD_NUMBER: builtins.int
+    REPOSITORY_TEXT_FIELD_NUMBER: builtins.int
+    REVISION_TEXT_FIELD_NUMBER: builtins.int
+    REFERENCE_TEXT_FIELD_NUMBER: builtins.int
+    NAME_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def file(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Which content."""
+
+    @property
+    def publisher_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Whose cache: "huggingface"."""
+
+    @property
+    def kind_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """"model", "dataset" or "space"."""
+
+    @property
+    def repository_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name of the repository, as "org/name"."""
+
+    @property
+    def revision_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Revision: a commit of that repository, 0 when the cache does not tell."""
+
+    @property
+    def reference_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Branch or tag that named the revision, 0 when none does."""
+
+    @property
+    def name_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Path of the file within the repository, 0 not known."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When the cache was read."""
+
+    def __init__(
+        self,
+        *,
+        file: collections.abc.Iterable[builtins.int] | None = ...,
+        publisher_text: collections.abc.Iterable[builtins.int] | None = ...,
+        kind_text: collections.abc.Iterable[builtins.int] | None = ...,
+        repository_text: collections.abc.Iterable[builtins.int] | None = ...,
+        revision_text: collections.abc.Iterable[builtins.int] | None = ...,
+        reference_text: collections.abc.Iterable[builtins.int] | None = ...,
+        name_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "file", b"file", "kind_text", b"kind_text", "name_text", b"name_text", "publisher_text", b"publisher_text", "reference_text", b"reference_text", "repository_text", b"repository_text", "revision_text", b"revision_text"]) -> None: ...
+
+global___FileOrigins = FileOrigins
+
+@typing.final
+class Containers(google.protobuf.message.Message):
+    """Containers, as the files of their runtimes tell."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_TEXT_FIELD_NUMBER: builtins.int
+    RUNTIME_TEXT_FIELD_NUMBER: builtins.int
+    NAME_TEXT_FIELD_NUMBER: builtins.int
+    IMAGE_TEXT_FIELD_NUMBER: builtins.int
+    IMAGE_DIGEST_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def id_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Identity, as it stands in the control groups of its processes."""
+
+    @property
+    def runtime_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """"docker", "podman", "containerd" or "cri-o"."""
+
+    @property
+    def name_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name, 0 none."""
+
+    @property
+    def image_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Image as it was asked for, 0 not known."""
+
+    @property
+    def image_digest_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Digest of the image (sha256:…), 0 not known."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it was read."""
+
+    def __init__(
+        self,
+        *,
+        id_text: collections.abc.Iterable[builtins.int] | None = ...,
+        runtime_text: collections.abc.Iterable[builtins.int] | None = ...,
+        name_text: collections.abc.Iterable[builtins.int] | None = ...,
+        image_text: collections.abc.Iterable[builtins.int] | None = ...,
+        image_digest_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "id_text", b"id_text", "image_digest_text", b"image_digest_text", "image_text", b"image_text", "name_text", b"name_text", "runtime_text", b"runtime_text"]) -> None: ...
+
+global___Containers = Containers
