@@ -15,6 +15,7 @@ from whence_install.plan import ROLES, UNITS, Plan, Sources, make
 HERE: Final = Path(__file__).resolve().parent
 # In the order in which they start: what is delivered to is there first.
 START_ORDER: Final = UNITS
+CLOSED: Final = ("root", "home")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,7 +95,7 @@ def install(host: Host, plan: Plan, collector: str | None, *, start: bool) -> No
         for unit in START_ORDER:
             if unit in plan.units:
                 # A restart of what runs is the upgrade; the spool bridges the moment.
-                host.systemctl("restart", unit)
+                host.restart(unit)
                 print(f"  running   {unit}")
     print("Ask with: whence log    Check with: whence doctor    Logs: journalctl -u 'whence*'")
 
@@ -125,6 +126,13 @@ def _check(host: Host, plan: Plan) -> None:
                 f"{link.target} is missing: install the package with its extras, "
                 "as in pip install 'whence[daemon,collector]'"
             )
+    # ProtectHome= hides these from the services, and their user may not enter them anyway.
+    interpreter = Path(sys.executable).resolve()
+    if interpreter.parts[1] in CLOSED or Path(sys.executable).parts[1] in CLOSED:
+        raise InstallError(
+            f"{interpreter} is closed to the user of the services: install into an environment of "
+            "the system's interpreter, as in /usr/bin/python3 -m venv /opt/whence"
+        )
     if host.root == Path("/") and not host.is_live:
         raise InstallError("no systemd runs this host: use `make up`, or --root for an image")
 

@@ -70,6 +70,20 @@ class Host:
         if self.is_live:
             self.run(["systemctl", *words])
 
+    def restart(self, unit: str) -> None:
+        """Start or restart a unit and wait until it says that it is ready.
+
+        Raises InstallError with the unit's own last words.
+        """
+        try:
+            self.systemctl("restart", unit)
+        except InstallError as error:
+            asked = ["journalctl", "-o", "cat", "-n", "20", "-u", unit, "--no-pager"]
+            lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+            own = [line for line in lines.splitlines() if unit not in line]
+            said = own[-1] if own else str(error)
+            raise InstallError(f"{unit} does not start: {said}") from error
+
     def is_active(self, unit: str) -> bool:
         """Whether a unit runs now."""
         if not self.is_live:
