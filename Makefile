@@ -13,10 +13,10 @@ TESTS ?= tests
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench clean
+.PHONY: help setup up down demo test check proto bench wheel install uninstall clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing, build the BPF object, start nothing
 	@tools/setup.sh
@@ -46,6 +46,23 @@ proto: setup ## write the wire's Python again from the .proto files
 
 bench: setup ## print the benchmark tables
 	@$(PYTHON_HERE) -m bench $(BENCH)
+
+# Where `make install` puts whence, and with which interpreter: one in a home is closed to services.
+PREFIX ?= /opt/whence
+SYSTEM_PYTHON ?= /usr/bin/python3
+
+wheel: setup ## build the wheel: programs, BPF object, libbpf, units
+	@rm -rf dist && .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+install: wheel ## put whence on this host as systemd services, or upgrade it
+	@[ -x $(PREFIX)/bin/python ] || $(SYSTEM_PYTHON) -m venv $(PREFIX)
+	@$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+		"$$(ls dist/*.whl)[daemon,collector]"
+	@$(PREFIX)/bin/whence-install
+
+uninstall: ## take the services off this host; data and settings stay
+	@$(PREFIX)/bin/whence-install --uninstall
 
 clean: down ## stop, and remove what was built (data stays)
 	@$(MAKE) --no-print-directory -C bpf clean

@@ -23,14 +23,18 @@ ARTIFACTS = "SELECT artifact_id, blake3, sha256, size_bytes, first_seen_ns FROM 
 VERSIONS = (
     "SELECT version_id, path_id FROM version_digest WHERE artifact_id = ? ORDER BY at_unix_ns"
 )
-# A shared writable mapping may be written until its process ends.
+# A shared writable mapping may be written until its process ends. Who only opened a version that
+# another run then filled did not make its content: a shell opens what `cat raw > made` writes.
 MADE = """
 SELECT m.run_id, a.version_id, arg_max(a.process_id, a.last_unix_ns),
     arg_max(a.path_id, a.last_unix_ns), max(a.last_unix_ns) AS written_ns,
     bool_or(a.flags & 2 != 0)
 FROM access a JOIN process_run m USING (process_id)
 WHERE (a.op IN (2, 5) OR a.flags & 2 != 0) AND {among_versions}
-GROUP BY m.run_id, a.version_id ORDER BY written_ns DESC LIMIT ?
+GROUP BY m.run_id, a.version_id
+QUALIFY bool_or(a.bytes > 0 OR a.flags & 2 != 0)
+    OR NOT bool_or(bool_or(a.bytes > 0 OR a.flags & 2 != 0)) OVER (PARTITION BY a.version_id)
+ORDER BY written_ns DESC LIMIT ?
 """
 CONSUMERS = """
 SELECT m.run_id, min(a.first_unix_ns) AS first_ns

@@ -53,6 +53,34 @@ def test_find_tells_how_a_content_was_made(asked: Asked) -> None:
     assert (made.run.input_count, made.run.output_count) == (4, 1)
 
 
+def test_the_shell_that_opened_a_file_did_not_make_what_its_program_wrote(asked: Asked) -> None:
+    """`cat raw > made`: the shell creates the file, the program fills it."""
+    host = asked.host
+    shell = host.spawn(None, "sh", "copy.sh")
+    program = host.spawn(shell, "cat", "/d/raw")
+    host.touch(shell, 2, 2, "/d/made", count_bytes=0)
+    host.read(program, 1, "/d/raw")
+    host.write(program, 2, "/d/made")
+    host.end(program, shell)
+    host.digest(1, "content", path="/d/raw")
+    host.digest(2, "content", path="/d/made")
+    asked.machine.deliver()
+    reply = asked.find("content")
+
+    assert [made.run.command for made in reply.productions] == ["cat /d/raw"]
+    assert [edge.path for edge in reply.productions[0].inputs] == ["/d/raw"]
+
+
+def test_who_emptied_a_file_made_it_where_nobody_wrote(asked: Asked) -> None:
+    shell = asked.host.spawn(None, "sh", "clear.sh")
+    asked.host.touch(shell, 5, 2, "/d/empty", count_bytes=0)
+    asked.host.end(shell)
+    asked.host.digest(2, "", size_bytes=0, path="/d/empty")
+    asked.machine.deliver()
+
+    assert [made.run.command for made in asked.find("").productions] == ["sh clear.sh"]
+
+
 def test_find_by_prefix_and_without_the_algorithm(asked: Asked) -> None:
     pipeline(asked)
     digits = digest_of("model").removeprefix("blake3:")

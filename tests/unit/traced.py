@@ -179,12 +179,20 @@ class Host:
         """Return the id of a path."""
         return self.paths.setdefault(path, len(self.paths) + 1)
 
-    def touch(self, process: ProcessRow, op: int, version: int, path: str, flags: int = 0) -> int:
+    def touch(
+        self,
+        process: ProcessRow,
+        op: int,
+        version: int,
+        path: str,
+        flags: int = 0,
+        count_bytes: int = 100,
+    ) -> int:
         """Touch a file version once; return when."""
         at_ns = self.tick()
         path_id = self.path_id(path)
         self.accesses.append(
-            (process.process_id, version, path_id, op, 1, 100, at_ns, at_ns, flags, 1)
+            (process.process_id, version, path_id, op, 1, count_bytes, at_ns, at_ns, flags, 1)
         )
         return at_ns
 
