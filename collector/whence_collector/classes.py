@@ -7,6 +7,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CLASSES = ("data", "code", "config", "library", "cache", "model")
 FOLDERS_REMEMBERED = 1 << 16
@@ -87,6 +94,7 @@ _TELLS = re.compile(
 _BY_SUFFIX = {
     suffix: found for found, suffixes in reversed(_SUFFIXES.items()) for suffix in suffixes
 }
+_PLAIN_CLASS = _BY_SUFFIX | dict.fromkeys(_CACHE_SUFFIXES, "cache")
 
 
 # What the folder of a path says of it, the strongest word first. Plain texts: this is asked of
@@ -119,6 +127,23 @@ def class_of(path: str) -> str | None:
     if place not in _UNKEPT and ".so" in path and _SHARED_OBJECT.search(path):
         return "library"
     return _CLASS_OF_PLACE[place]
+
+
+def classes_of(paths: Sequence[str]) -> list[str | None]:
+    """Return the class of each path, as class_of does: most of a host's paths need no pattern."""
+    cut = [path.rpartition("/") for path in paths]
+    telling = pc.match_substring_regex(
+        pa.array([name for _, _, name in cut], pa.string()), _TELLS.pattern, ignore_case=True
+    )
+    found: list[str | None] = []
+    for path, (folder, _, name), tells in zip(paths, cut, telling.to_pylist(), strict=True):
+        if tells or ".so" in name or name.startswith(_TELLING_NAMES):
+            found.append(class_of(path))
+        elif _place_of_folder(folder) == OWN:
+            found.append(_PLAIN_CLASS.get(_suffix(name), "data"))
+        else:
+            found.append(class_of(path))
+    return found
 
 
 _INSTALLED_SUFFIXES = _CODE_SUFFIXES | _LIBRARY_SUFFIXES

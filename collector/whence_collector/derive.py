@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence_collector import restore
-from whence_collector.classes import class_of, executed_class
+from whence_collector.classes import classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
 from whence_collector.output_names import OutputNames
@@ -21,7 +21,7 @@ from whence_collector.run_state import Environment
 from whence_collector.runs import RunBook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from whence_collector.changes import Changes
     from whence_collector.edges import Ints
@@ -57,14 +57,13 @@ class Deriver:
         self._edges: dict[EdgeKey, None] = {}
         self._runless: set[int] = set()
         self._halves = HalfWritten(writer)
-        self._classified = 0
         self._names = OutputNames(writer)
         self._recipe = RecipeStore(writer)
         self._load_boots(writer)
         restore.end_old_boots(writer)
         restore.restore_book(self._book, writer)
         restore.restore_index(self._index, writer)
-        self._classified = restore.highest_classified(writer)
+        self.take_paths(*restore.unclassified(writer), writer)
 
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Bring every derived table up to date with a batch whose rows are stored already."""
@@ -76,7 +75,6 @@ class Deriver:
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
         changes = self._book.drain()
-        self._classify(writer)
         self._store_runs(changes, writer)
         reads, late, grown = self._index.add_accesses(batch.accesses)
         self._store_links(reads, writer)
@@ -104,20 +102,18 @@ class Deriver:
         rows = writer.rows("SELECT boot_id, boot_uuid, host_id FROM boot")
         self._boots = {boot_id: (uuid, host_id) for boot_id, uuid, host_id in rows}
 
-    def _classify(self, writer: Writer) -> None:
-        """Give every new path its class; path ids grow, so new ones lie at the end."""
-        new = writer.arrays("SELECT path_id, path FROM path WHERE path_id > ?", (self._classified,))
-        if len(new["path_id"]):
-            classes = list(map(class_of, new["path"].tolist()))
+    def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
+        """Give every new path its class; their ids follow each other."""
+        if paths:
+            classes = classes_of(paths)
             writer.append(
                 "path_class",
                 {
-                    "path_id": new["path_id"],
+                    "path_id": np.arange(first_path_id, first_path_id + len(paths)),
                     "class": classes,
                     "executed_class": list(map(executed_class, classes)),
                 },
             )
-            self._classified = int(new["path_id"].max())
 
     # Runs ---------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ MAY_WRITE = 2  # whence.v1.AccessFlag
 SAME_CONTENT_FLOOR_BYTES = 64  # equal content says little of files as small as this
 PRODUCERS_PER_CONTENT = 16  # the latest ones; contents made over and over say no more
 NEVER = np.iinfo(np.int64).max
-
+_WRITES: npt.NDArray[np.bool_] = np.isin(np.arange(1 + TRUNCATE), (WRITE, TRUNCATE))  # by op
+_READS: npt.NDArray[np.bool_] = np.isin(np.arange(1 + TRUNCATE), (READ, MAP, EXECUTE))
 
 STRENGTHS = ("same-version", "same-content", "same-file-torn")
 SAME_VERSION, SAME_CONTENT, SAME_FILE_TORN = range(3)
@@ -139,12 +140,12 @@ class Late:
 def is_write(op: Ints, flags: Ints) -> npt.NDArray[np.bool_]:
     """Tell which accesses change content; a shared writable mapping counts as one."""
     mapped: npt.NDArray[np.bool_] = np.not_equal(flags & MAY_WRITE, 0)
-    return mapped | np.isin(op, (WRITE, TRUNCATE))
+    return mapped | _WRITES[op]
 
 
 def is_read(op: Ints) -> npt.NDArray[np.bool_]:
     """Tell which accesses take content in."""
-    return np.isin(op, (READ, MAP, EXECUTE))
+    return _READS[op]
 
 
 class EdgeIndex:

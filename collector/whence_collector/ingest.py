@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from whence_collector.check import check, row_count
+from whence_collector.check import Checked, check
 from whence_collector.errors import (
     BatchNotStored,
     CollectorError,
@@ -90,10 +90,10 @@ class Committer:
 
     async def _next_group(self) -> list[Waiting]:
         group = [await self._queue.get()]
-        rows = row_count(group[0].submission.batch)
+        rows = group[0].submission.checked.rows
         while rows < GROUP_ROWS and not self._queue.empty():
             group.append(self._queue.get_nowait())
-            rows += row_count(group[-1].submission.batch)
+            rows += group[-1].submission.checked.rows
         return group
 
     async def _commit(self, group: list[Waiting]) -> None:
@@ -106,7 +106,7 @@ class Committer:
             for waiting in group:
                 await self._commit([waiting])
         else:
-            batch = group[0].submission.batch
+            batch = group[0].submission.checked.message
             LOG.error(
                 "batch not stored epoch=%s number=%d", batch.epoch, batch.number, exc_info=error
             )
@@ -238,8 +238,9 @@ class _Delivery:
         """Check and queue batches to the end of the stream or the first that breaks a rule."""
         try:
             async for message in messages:
-                batch = _checked(message)
-                done = await self._committer.submit(Submission(batch, self._host_id))
+                checked = _checked(message)
+                batch = checked.message
+                done = await self._committer.submit(Submission(checked, self._host_id))
                 self._pending.put_nowait(_Pending(batch.epoch, batch.number, done))
         except (InvalidBatch, InvalidStream) as error:
             self._metrics.batches.labels("invalid").inc()
@@ -260,11 +261,10 @@ class _Delivery:
             yield wire.FromCollector(ack=wire.Ack(epoch=item.epoch, number=item.number))
 
 
-def _checked(message: wire.FromDaemon) -> wire.Batch:
+def _checked(message: wire.FromDaemon) -> Checked:
     if message.WhichOneof("message") != "batch":
         raise InvalidStream("the stream holds something other than a batch after Hello; send none")
-    check(message.batch)
-    return message.batch
+    return check(message.batch)
 
 
 def _settle(done: asyncio.Future[None], error: CollectorError | None) -> None:

@@ -131,6 +131,9 @@ def restore_index(index: EdgeIndex, writer: Writer) -> None:
     index.mark_linked(linked["version_id"])
 
 
-def highest_classified(writer: Writer) -> int:
-    """Return the highest path_id that has a class."""
-    return int(writer.rows("SELECT coalesce(max(path_id), 0) FROM path_class")[0][0])
+def unclassified(writer: Writer) -> tuple[int, list[str]]:
+    """Return the paths that have no class yet, and the first of their ids, which follow."""
+    found = writer.rows("SELECT coalesce(max(path_id), 0) FROM path_class")
+    highest = int(found[0][0])
+    rows = writer.rows("SELECT path FROM path WHERE path_id > ? ORDER BY path_id", (highest,))
+    return highest + 1, [path for (path,) in rows]

@@ -1,13 +1,13 @@
 """Wire columns to rows in dense ids, and those to the columns of the raw tables.
 
-Pure: ids come in as arrays that the dictionaries of the batch index.
+Pure: ids come in as arrays that the dictionaries of the stacked batches index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from whence_collector.hosts import Origin
-from whence_collector.identity import PROCESS_KEY, VERSION_KEY
 from whence_collector.recipe_rows import merged, recipe_rows
 from whence_collector.resolved import (
     AccessColumns,
@@ -26,129 +24,120 @@ from whence_collector.resolved import (
     LossRow,
     NameRow,
     ProcessRow,
+    RecipeRows,
     ResolvedBatch,
     StreamRow,
 )
+from whence_collector.stack import Stack
 from whence_proto.v1 import ingest_pb2 as wire
 
 Ints = npt.NDArray[np.int64]
 
-Stacked = TypeVar("Stacked", AccessColumns, DigestColumns)
+Columns = TypeVar("Columns", AccessColumns, DigestColumns)
 
 LEAST_SURE = max(wire.DigestState.values()) + 1
 
 
 @dataclass(frozen=True, slots=True)
-class BatchIds:
-    """Dense ids under the batch's own indexes; element 0 of the first three is 0 (not known)."""
+class StackIds:
+    """Dense ids by place in the dictionaries of a stack; at each batch's start 0, not known."""
 
-    processes: Ints  # process_id by index into process_keys
-    versions: Ints  # version_id by index into file_versions
-    paths: Ints  # path_id by index into strings, 0 where the text is no path
+    processes: Ints  # process_id
+    versions: Ints  # version_id
+    paths: Ints  # path_id by place in the texts, 0 where the text is no path
     artifacts: Ints  # artifact_id by row of digests, 0 where there is none
 
 
-def path_positions(batch: wire.Batch) -> Ints:
-    """Return the distinct indexes into strings that are used as the path of a file."""
-    used = (
-        batch.accesses.path_text,
-        batch.name_changes.path_text,
-        batch.name_changes.new_path_text,
-        batch.digests.path_text,
-    )
-    found = np.zeros(len(batch.strings) + 1, np.bool_)
-    for column in used:
-        found[_ints(column)] = True
-    found[0] = False
-    return np.flatnonzero(found)
+def resolve(stack: Stack, ids: StackIds) -> list[ResolvedBatch]:
+    """Put the ids in place of indexes and Unix time in place of deltas.
 
-
-def texts_at(batch: wire.Batch, positions: Ints) -> list[str]:
-    """Return the strings at positions that count from 1."""
-    texts = ["", *batch.strings]
-    return [texts[at] for at in positions.tolist()]
-
-
-def process_keys(batch: wire.Batch, origin: Origin) -> list[bytes]:
-    """Return the identity of each process that the batch names."""
-    of = batch.process_keys
-    keys = np.empty(len(of.tgid), PROCESS_KEY)
-    keys["boot_id"] = origin.boot_id
-    for name in ("tgid", "start_ns", "image"):
-        keys[name] = np.array(getattr(of, name), PROCESS_KEY[name])
-    return _as_bytes(keys)
-
-
-def version_keys(batch: wire.Batch, origin: Origin) -> list[bytes]:
-    """Return the identity of each file version that the batch names.
-
-    The capture belongs to it: a daemon that starts again counts versions from 0 again.
+    Batches of one boot, which must follow each other, become one that bears the last number.
     """
-    of = batch.file_versions
-    keys = np.empty(len(of.device), VERSION_KEY)
-    keys["boot_id"], keys["capture_id"] = origin.boot_id, origin.capture_id
-    for name in ("device", "inode", "generation", "version"):
-        keys[name] = np.array(getattr(of, name), VERSION_KEY[name])
-    return _as_bytes(keys)
-
-
-def _as_bytes(records: npt.NDArray[np.void]) -> list[bytes]:
-    found: list[bytes] = records.view(np.dtype((np.void, records.dtype.itemsize))).tolist()
+    accesses, digests = _accesses(stack, ids), _digests(stack, ids)
+    access_ends = np.cumsum([0, *stack.rows("accesses")]).tolist()
+    digest_ends = np.cumsum([0, *stack.rows("digests")]).tolist()
+    found = []
+    for first, last in _boots(stack):
+        readers = [_Reader(stack, at, ids) for at in range(first, last)]
+        rows = {
+            name: tuple(chain.from_iterable(getattr(reader, name)() for reader in readers))
+            for name in (*ROW_TABLES, "processes")
+        }
+        origin, newest = stack.origins[first], stack.batches[last - 1].message
+        found.append(
+            ResolvedBatch(
+                host_id=origin.host_id,
+                boot_id=origin.boot_id,
+                epoch=newest.epoch,
+                number=newest.number,
+                accesses=_part(accesses, slice(access_ends[first], access_ends[last])),
+                digests=_part(digests, slice(digest_ends[first], digest_ends[last])),
+                recipe=merged([reader.recipe() for reader in readers]),
+                **rows,
+            )
+        )
     return found
 
 
-def resolve(batch: wire.Batch, origin: Origin, ids: BatchIds) -> ResolvedBatch:
-    """Put the ids in place of indexes and Unix time in place of deltas."""
-    reader = _Reader(batch, origin, ids)
-    return ResolvedBatch(
-        host_id=origin.host_id,
-        boot_id=origin.boot_id,
-        epoch=batch.epoch,
-        number=batch.number,
-        processes=tuple(reader.processes()),
-        ends=tuple(reader.ends()),
-        accesses=reader.accesses(),
-        names=tuple(reader.names()),
-        digests=reader.digests(),
-        code_states=tuple(reader.code_states()),
-        streams=tuple(reader.streams()),
-        losses=tuple(reader.losses()),
-        recipe=recipe_rows(batch, origin, ids.processes.tolist(), ids.versions.tolist()),
+def _boots(stack: Stack) -> Iterator[tuple[int, int]]:
+    """Yield, for each boot, the first batch and the one after the last."""
+    first = 0
+    for _, each in groupby(stack.origins, attrgetter("boot_id")):
+        last = first + len(list(each))
+        yield first, last
+        first = last
+
+
+def _accesses(stack: Stack, ids: StackIds) -> AccessColumns:
+    table = "accesses"
+    as_sent = ("op", "ops", "bytes", "flags", "mount_namespace")
+    return AccessColumns(
+        process_id=ids.processes[stack.indexes(table, "process", stack.process)],
+        version_id=ids.versions[stack.indexes(table, "file", stack.file)],
+        path_id=ids.paths[stack.indexes(table, "path_text", stack.text)],
+        first_unix_ns=stack.times(table, "first_ns"),
+        last_unix_ns=stack.times(table, "last_ns"),
+        **{name: stack.column(table, name) for name in as_sent},
     )
 
 
-def merge(batches: Sequence[ResolvedBatch]) -> ResolvedBatch:
-    """Join batches of one boot, oldest first, into one that bears the last number."""
-    if len(batches) == 1:
-        return batches[0]
-    rows = {
-        name: tuple(chain.from_iterable(getattr(batch, name) for batch in batches))
-        for name in (*ROW_TABLES, "processes")
-    }
-    accesses = _stacked([batch.accesses for batch in batches])
-    digests = _stacked([batch.digests for batch in batches])
-    last = batches[-1]
-    return ResolvedBatch(
-        host_id=last.host_id,
-        boot_id=last.boot_id,
-        epoch=last.epoch,
-        number=last.number,
-        accesses=accesses,
-        digests=digests,
-        recipe=merged([batch.recipe for batch in batches]),
-        **rows,
+def _digests(stack: Stack, ids: StackIds) -> DigestColumns:
+    table = "digests"
+    reasons = stack.indexes(table, "reason_text", stack.text)
+    reason = np.empty(len(reasons), np.object_)
+    for row in np.flatnonzero(stack.column(table, "reason_text")).tolist():
+        reason[row] = stack.texts[reasons[row]]
+    return DigestColumns(
+        version_id=ids.versions[stack.indexes(table, "file", stack.file)],
+        state=stack.column(table, "state"),
+        artifact_id=ids.artifacts,
+        size_bytes=stack.column(table, "size_bytes"),
+        reason=reason,
+        at_unix_ns=stack.times(table, "at_ns"),
+        path_id=ids.paths[stack.indexes(table, "path_text", stack.text)],
     )
 
 
-def _stacked(parts: Sequence[Stacked]) -> Stacked:
+def _part(columns: Columns, rows: Any) -> Columns:
+    """Return some rows: a slice of them or their numbers."""
+    kind = type(columns)
+    return kind(**{each.name: getattr(columns, each.name)[rows] for each in fields(kind)})
+
+
+def together(parts: Sequence[Columns]) -> Columns:
     """Join columns of one kind."""
+    if len(parts) == 1:
+        return parts[0]
     kind = type(parts[0])
     return kind(
-        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind))
+        **{
+            each.name: np.concatenate([getattr(part, each.name) for part in parts])
+            for each in fields(kind)
+        }
     )
 
 
-# Attribute of ResolvedBatch -> table, for rows that are only ever added.
+# Attribute of ResolvedBatch and reader of it -> table, for rows that are only ever added.
 ROW_TABLES = {
     "ends": "process_end",
     "names": "name_change",
@@ -198,22 +187,29 @@ def surest(digests: DigestColumns, stored: Mapping[int, int]) -> DigestColumns:
         kept = kept[digests.state[kept] < np.array(known)]
     if len(kept) == count:
         return digests
-    return DigestColumns(*(getattr(digests, each.name)[kept] for each in fields(DigestColumns)))
+    return _part(digests, kept)
 
 
 class _Reader:
-    """One batch with what its indexes mean."""
+    """One batch of a stack, its rows that are no arrays, with what its indexes mean."""
 
-    def __init__(self, batch: wire.Batch, origin: Origin, ids: BatchIds) -> None:
-        self._batch = batch
-        self._boot_id = origin.boot_id
-        self._ids = ids
-        self._process = ids.processes.tolist()
-        self._text: list[str | None] = [None, *batch.strings]
-        self._zero_ns = batch.base_ns + batch.wall_offset_ns
+    def __init__(self, stack: Stack, at: int, ids: StackIds) -> None:
+        self._batch = stack.batches[at].message
+        self._origin = stack.origins[at]
+        self._boot_id = self._origin.boot_id
+        self._text = stack.texts[stack.text.of(at)]
+        self._process: list[int] = ids.processes[stack.process.of(at)].tolist()
+        self._versions = ids.versions[stack.file.of(at)]
+        self._paths = ids.paths[stack.text.of(at)]
+        self._zero_ns = int(stack.zero_ns[at])
+
+    def recipe(self) -> RecipeRows:
+        return recipe_rows(self._batch, self._origin, self._process, self._versions.tolist())
 
     def processes(self) -> list[ProcessRow]:
         starts, keys = self._batch.process_starts, self._batch.process_keys
+        if not starts.process:
+            return []
         text = self._text
         arguments = _split(starts.argument_count, [text[at] or "" for at in starts.argument_text])
         return [
@@ -228,7 +224,7 @@ class _Reader:
                 [self._zero_ns + at_ns for at_ns in starts.at_ns],
                 starts.origin,
                 [text[at] for at in starts.exe_text],
-                [at or None for at in self._ids.versions[_ints(starts.exe_file)].tolist()],
+                [at or None for at in self._versions[_ints(starts.exe_file)].tolist()],
                 [text[at] for at in starts.script_text],
                 arguments,
                 starts.arguments_truncated,
@@ -255,26 +251,11 @@ class _Reader:
             for process, at, code, signal, replaced in zip(*columns, strict=True)
         ]
 
-    def accesses(self) -> AccessColumns:
-        accesses = self._batch.accesses
-        return AccessColumns(
-            process_id=self._ids.processes[_ints(accesses.process)],
-            version_id=self._ids.versions[_ints(accesses.file)],
-            path_id=self._ids.paths[_ints(accesses.path_text)],
-            op=_ints(accesses.op),
-            ops=_ints(accesses.ops),
-            bytes=_ints(accesses.bytes),
-            first_unix_ns=_ints(accesses.first_ns) + self._zero_ns,
-            last_unix_ns=_ints(accesses.last_ns) + self._zero_ns,
-            flags=_ints(accesses.flags),
-            mount_namespace=_ints(accesses.mount_namespace),
-        )
-
     def names(self) -> list[NameRow]:
         names = self._batch.name_changes
         if not names.process:
             return []
-        path, version = self._ids.paths.tolist(), self._ids.versions.tolist()
+        path, version = self._paths.tolist(), self._versions.tolist()
         return [
             NameRow(
                 process_id=self._process[process],
@@ -289,24 +270,10 @@ class _Reader:
             for row, process in enumerate(names.process)
         ]
 
-    def digests(self) -> DigestColumns:
-        digests = self._batch.digests
-        reason = np.empty(len(digests.file), np.object_)
-        reasons = _ints(digests.reason_text)
-        for row in np.flatnonzero(reasons).tolist():
-            reason[row] = self._text[reasons[row]]
-        return DigestColumns(
-            version_id=self._ids.versions[_ints(digests.file)],
-            state=_ints(digests.state),
-            artifact_id=self._ids.artifacts,
-            size_bytes=_ints(digests.size_bytes),
-            reason=reason,
-            at_unix_ns=_ints(digests.at_ns) + self._zero_ns,
-            path_id=self._ids.paths[_ints(digests.path_text)],
-        )
-
     def code_states(self) -> list[CodeRow]:
         states = self._batch.code_states
+        if not states.process:
+            return []
         text = self._text
         modified = _split(states.modified_count, [text[at] or "" for at in states.modified_text])
         return [

@@ -6,6 +6,7 @@ Neither knows the database; a "maybe" of the one and a miss of the other send th
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -34,11 +35,11 @@ class Recent(Generic[Key]):
         self._new: dict[Key, int] = {}
         self._old: dict[Key, int] = {}
 
-    def get(self, keys: Sequence[Key]) -> list[int | None]:
-        """Return the id of each key, None where it is not remembered."""
-        found: list[int | None] = list(map(self._new.get, keys))
-        if self._old and None in found:
-            for position in [at for at, identity in enumerate(found) if identity is None]:
+    def ids(self, keys: Sequence[Key]) -> npt.NDArray[np.int64]:
+        """Return the id of each key, 0 where it is not remembered."""
+        found = np.fromiter(map(self._new.get, keys, repeat(0)), np.int64, len(keys))
+        if self._old:
+            for position in np.flatnonzero(found == 0).tolist():
                 key = keys[position]
                 identity = self._old.get(key)
                 if identity is not None:

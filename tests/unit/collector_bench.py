@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,13 @@ class Witness:
 
     def __init__(self, seen: list[ResolvedBatch]) -> None:
         self.seen = seen
+
+    def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
+        """Look whether the paths have the ids that are told."""
+        stored = writer.rows(
+            "SELECT path FROM path WHERE path_id >= ? ORDER BY path_id", (first_path_id,)
+        )
+        assert [path for (path,) in stored] == list(paths)
 
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Keep the batch; its rows must be stored by now."""

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.collector_batches import one_of_each
 
-from whence_collector.check import TABLES, check, row_count
+from whence_collector.check import check
 from whence_collector.errors import InvalidBatch
+from whence_collector.wire_tables import TABLES
 from whence_proto.v1 import ingest_pb2 as wire
 
 
@@ -24,17 +25,13 @@ def refusal(spoil: Callable[[wire.Batch], Any]) -> str:
 def test_a_whole_batch_passes_and_counts_the_rows_of_all_tables() -> None:
     batch = one_of_each()
 
-    check(batch)
-
-    assert row_count(batch) == 16
+    assert check(batch).rows == 16
 
 
 def test_an_empty_batch_passes() -> None:
     batch = wire.Batch(host="h", boot_id="b", epoch="e", number=1)
 
-    check(batch)
-
-    assert row_count(batch) == 0
+    assert check(batch).rows == 0
 
 
 @pytest.mark.parametrize("field", ["host", "boot_id", "epoch"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.traced import Digest, digests_of
 
 from whence_collector import ledger
-from whence_collector.identity import PATHS, VERSION_KEY, VERSIONS, Identities
+from whence_collector.identity import PATHS, VERSIONS, NumberIds, TextIds
 from whence_collector.ledger import Ledger, Mark, Verdict
 from whence_collector.rows import surest
 from whence_collector.seen import Recent, SeenFilter, fingerprint
@@ -65,7 +65,7 @@ def test_marks_survive_in_one_row_an_epoch(store: Store) -> None:
     assert rows == [("a", 3, 1, 30), ("b", 7, 2, 5)]
 
 
-def resolve(store: Store, paths: Identities[str], texts: list[str]) -> list[int]:
+def resolve(store: Store, paths: TextIds, texts: list[str]) -> list[int]:
     """Resolve and commit."""
 
     def work(writer: Writer) -> list[int]:
@@ -78,8 +78,8 @@ def resolve(store: Store, paths: Identities[str], texts: list[str]) -> list[int]
     return found
 
 
-def fresh(store: Store, recent_keys: int = 100) -> Identities[str]:
-    paths = Identities(PATHS, recent_keys)
+def fresh(store: Store, recent_keys: int = 100) -> TextIds:
+    paths = TextIds(PATHS, recent_keys)
     store.write(paths.resume).result()
     return paths
 
@@ -150,14 +150,14 @@ def test_new_ids_are_told_from_old_ones_within_a_transaction(store: Store) -> No
 
 
 def test_numbers_up_to_64_bits_identify_a_version(store: Store) -> None:
-    key = np.array([(1, 1, 2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1)], VERSION_KEY).tobytes()
+    key = np.array([(1, 1, 2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1)], np.uint64)
     ids = []
     for _ in range(2):
-        versions = Identities(VERSIONS)
+        versions = NumberIds(VERSIONS)
 
-        def work(writer: Writer, versions: Identities[bytes] = versions) -> int:
+        def work(writer: Writer, versions: NumberIds = versions) -> int:
             versions.resume(writer)
-            found = int(versions.resolve([key], writer)[0])
+            found = int(versions.resolve(key, writer)[0])
             versions.flush(writer)
             return found
 
@@ -193,7 +193,7 @@ def test_the_newest_keys_are_remembered_and_old_ones_forgotten() -> None:
         recent.update({key: key + 100 for key in range(first, first + 10)})
         recent.turn()
 
-    assert recent.get([30, 21, 1]) == [130, 121, None]
+    assert recent.ids([30, 21, 1]).tolist() == [130, 121, 0]
 
 
 def digest(version_id: int, state: int, artifact_id: int = 0) -> Digest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from tests.unit.collector_batches import one_of_each
@@ -22,6 +22,9 @@ class NoDeriver:
     def __init__(self, writer: Writer) -> None:
         """Take nothing from the database."""
 
+    def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
+        """Leave paths without a class."""
+
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Leave the derived tables empty."""
 
@@ -31,8 +34,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("sql") / "whence.duckdb")
     recorder = Recorder(NoDeriver, lambda: 0)
     batch = one_of_each()
-    check(batch)
-    opened.write(lambda writer: recorder.record([Submission(batch, 1)], writer)).result()
+    checked = check(batch)
+    opened.write(lambda writer: recorder.record([Submission(checked, 1)], writer)).result()
     opened.write(lambda writer: writer.execute("INSERT INTO host VALUES (1, 'h1', '')")).result()
     yield opened
     opened.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.collector_batches import BatchMaker
 
+from whence_collector.check import check
 from whence_collector.derive import Deriver
 from whence_collector.recorder import Recorder, Submission
 from whence_collector.store import Store
@@ -31,7 +32,7 @@ class Collector:
 
     def take(self, *makers: BatchMaker) -> None:
         """Store batches in one transaction."""
-        submissions = [Submission(maker.batch, 1) for maker in makers]
+        submissions = [Submission(check(maker.batch), 1) for maker in makers]
         self.store.write(lambda writer: self.recorder.record(submissions, writer)).result()
         self.recorder.committed()
 

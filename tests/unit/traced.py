@@ -329,6 +329,8 @@ class Machine:
         paths = list(host.paths.items())[self.stored_paths :]
         self.stored_paths = len(host.paths)
         writer.append("path", {"path_id": [i for _, i in paths], "path": [p for p, _ in paths]})
+        if self.deriver and paths:
+            self.deriver.take_paths(paths[0][1], [path for path, _ in paths], writer)
         contents = list(host.artifacts.items())[self.stored_artifacts :]
         self.stored_artifacts = len(host.artifacts)
         digests = batch.digests

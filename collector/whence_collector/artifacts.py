@@ -1,0 +1,90 @@
+"""Artifacts: the ids of contents, and what a content is stored with when it is new.
+
+Runs inside the writer's transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from whence_collector.identity import ARTIFACTS, NumberIds, keys_of_digests
+from whence_collector.stack import Stack
+from whence_collector.store import Writer
+
+Ints = npt.NDArray[np.int64]
+
+
+class Artifacts:
+    """The ids of contents by BLAKE3; SHA-256, size and time are those that came first."""
+
+    def __init__(self) -> None:
+        self._ids = NumberIds(ARTIFACTS)
+        self._described: dict[str, Any] = {}  # columns of those that are given but not flushed
+
+    def resume(self, writer: Writer) -> None:
+        """Drop what was not committed, and learn which contents the database holds."""
+        self._described = {}
+        self._ids.resume(writer)
+
+    def resolve(self, stack: Stack, writer: Writer) -> Ints:
+        """Return the artifact of each digest of the stacked batches, 0 where there is none.
+
+        To be called once before flush(). SHA-256 of contents that are stored without it is added.
+        """
+        sent = [each.message.digests for each in stack.batches if "digests" in each.arrays]
+        blake3 = [digest for each in sent for digest in each.blake3]
+        sha256 = [digest for each in sent for digest in each.sha256]
+        hashed = np.flatnonzero(np.fromiter(map(len, blake3), np.int64, len(blake3)))
+        ids = self._ids.resolve(keys_of_digests(blake3), writer)
+        is_new = ids >= self._ids.first_new_id
+        with_sha256 = np.fromiter(map(len, sha256), np.int64, len(sha256))[hashed] != 0
+        self._describe(stack, ids[is_new], hashed[is_new])
+        self._add_sha256(ids[is_new & with_sha256], hashed[is_new & with_sha256], sha256)
+        known = with_sha256 & ~is_new
+        learned = {
+            artifact_id: sha256[row]
+            for artifact_id, row in zip(ids[known].tolist(), hashed[known].tolist(), strict=True)
+        }
+        _learn_sha256(learned, writer)
+        found = np.zeros(len(blake3), np.int64)
+        found[hashed] = ids
+        return found
+
+    def flush(self, writer: Writer) -> None:
+        """Append the contents that got ids since the last flush."""
+        described, self._described = self._described, {}
+        self._ids.flush(writer, described)
+
+    def committed(self) -> None:
+        """Take in that the transaction is committed; only called between transactions."""
+        self._ids.committed()
+
+    def _describe(self, stack: Stack, ids: Ints, rows: Ints) -> None:
+        """Keep what new contents are stored with: of each, the first of its rows tells."""
+        _, first = np.unique(ids, return_index=True)
+        rows = rows[first]
+        self._described = {
+            "sha256": [None] * len(rows),
+            "size_bytes": stack.column("digests", "size_bytes")[rows],
+            "first_seen_ns": stack.times("digests", "at_ns")[rows],
+        }
+
+    def _add_sha256(self, ids: Ints, rows: Ints, sha256: list[bytes]) -> None:
+        new_ids, first = np.unique(ids, return_index=True)
+        described = self._described["sha256"]
+        places = (new_ids - self._ids.first_new_id).tolist()
+        for place, row in zip(places, rows[first].tolist(), strict=True):
+            described[place] = sha256[row]
+
+
+def _learn_sha256(learned: dict[int, bytes], writer: Writer) -> None:
+    """Add SHA-256 to artifacts that were first seen as inputs."""
+    if learned:
+        writer.rows_with(
+            {"artifact_id": list(learned), "sha256": list(learned.values())},
+            "UPDATE artifact SET sha256 = wanted.sha256 FROM wanted "
+            "WHERE artifact.artifact_id = wanted.artifact_id AND artifact.sha256 IS NULL",
+        )
