@@ -94,6 +94,7 @@ _TELLS = re.compile(
 _BY_SUFFIX = {
     suffix: found for found, suffixes in reversed(_SUFFIXES.items()) for suffix in suffixes
 }
+_MAY_TELL = rf"{_TELLS.pattern}|\.so|torchinductor_|pyvenv\.cfg"
 _PLAIN_CLASS = _BY_SUFFIX | dict.fromkeys(_CACHE_SUFFIXES, "cache")
 
 
@@ -132,18 +133,14 @@ def class_of(path: str) -> str | None:
 def classes_of(paths: Sequence[str]) -> list[str | None]:
     """Return the class of each path, as class_of does: most of a host's paths need no pattern."""
     cut = [path.rpartition("/") for path in paths]
-    telling = pc.match_substring_regex(
-        pa.array([name for _, _, name in cut], pa.string()), _TELLS.pattern, ignore_case=True
-    )
-    found: list[str | None] = []
-    for path, (folder, _, name), tells in zip(paths, cut, telling.to_pylist(), strict=True):
-        if tells or ".so" in name or name.startswith(_TELLING_NAMES):
-            found.append(class_of(path))
-        elif _place_of_folder(folder) == OWN:
-            found.append(_PLAIN_CLASS.get(_suffix(name), "data"))
-        else:
-            found.append(class_of(path))
-    return found
+    names = pa.array([name for _, _, name in cut], pa.string())
+    tells = pc.match_substring_regex(names, _MAY_TELL, ignore_case=True).to_pylist()
+    return [
+        _PLAIN_CLASS.get(name[name.rfind(".") :].lower() if name.rfind(".") > 0 else "", "data")
+        if not may_tell and _place_of_folder(folder) is OWN
+        else class_of(path)
+        for path, (folder, _, name), may_tell in zip(paths, cut, tells, strict=True)
+    ]
 
 
 _INSTALLED_SUFFIXES = _CODE_SUFFIXES | _LIBRARY_SUFFIXES

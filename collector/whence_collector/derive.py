@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence_collector import restore
-from whence_collector.classes import classes_of, executed_class
+from whence_collector.classes import CLASSES, classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
 from whence_collector.output_names import OutputNames
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 EdgeKey = tuple[str, str, int, str]  # child run, parent run, version_id, strength
 RUNS_REMEMBERED = 1_000_000  # processes whose run is kept in memory; the table has all
 EDGES_REMEMBERED = 1_000_000
+
+_EXECUTED = {each: executed_class(each) for each in (*CLASSES, None)}
 
 READERS = """
 SELECT a.process_id, a.version_id, min(a.first_unix_ns)
@@ -111,7 +113,7 @@ class Deriver:
                 {
                     "path_id": np.arange(first_path_id, first_path_id + len(paths)),
                     "class": classes,
-                    "executed_class": list(map(executed_class, classes)),
+                    "executed_class": [_EXECUTED[each] for each in classes],
                 },
             )
 

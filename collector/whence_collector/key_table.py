@@ -22,19 +22,24 @@ SLOTS_PER_ROW = 2  # of a full table: chains stay short
 
 
 class KeyTable:
-    """Ids of keys: what was put in is found."""
+    """Ids of keys: what was put in is found; rows is how many it takes before it has to grow."""
 
     __slots__ = ("_count", "_fingerprints", "_ids", "_keys", "_slots")
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, rows: int = FIRST_ROWS) -> None:
         self._count = 0
-        self._keys: Keys = np.zeros((FIRST_ROWS, width), np.uint64)
-        self._ids: Ints = np.zeros(FIRST_ROWS, np.int64)
-        self._fingerprints: Fingerprints = np.zeros(FIRST_ROWS, np.uint64)
-        self._slots: Ints = _no_slots(FIRST_ROWS)
+        self._keys: Keys = np.zeros((rows, width), np.uint64)
+        self._ids: Ints = np.zeros(rows, np.int64)
+        self._fingerprints: Fingerprints = np.zeros(rows, np.uint64)
+        self._slots = _no_slots(rows)
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def room(self) -> int:
+        """How many keys fit before it grows."""
+        return len(self._ids)
 
     def find(self, fingerprints: Fingerprints, keys: Keys) -> Ints:
         """Return the id of each key, 0 where it is not here."""
@@ -48,7 +53,10 @@ class KeyTable:
             rows = self._slots[slots]
             taken = rows != 0
             asked, slots, rows = asked[taken], slots[taken], rows[taken] - 1
-            same = (self._keys[rows] == keys[asked]).all(1)
+            same = self._fingerprints[rows] == fingerprints[asked]
+            equal = self._keys[rows[same]] == keys[asked[same]]
+            if not equal.all():  # two keys share a fingerprint
+                same[same] = equal.all(1)
             found[asked[same]] = self._ids[rows[same]]
             other = ~same
             asked, slots = asked[other], (slots[other] + 1) & mask
@@ -75,7 +83,7 @@ class KeyTable:
     def _place(self, first: int, last: int) -> None:
         """Give each of these rows the next free slot from where its fingerprint points."""
         mask = len(self._slots) - 1
-        rows = np.arange(first + 1, last + 1)
+        rows = np.arange(first + 1, last + 1, dtype=np.int32)
         slots = _slots_of(self._fingerprints[first:last], mask)
         while len(rows):
             free = self._slots[slots] == 0
@@ -117,7 +125,7 @@ class RecentKeys:
     def turn(self) -> None:
         """Forget the older generation if the newer one is full."""
         if len(self._new) >= self._capacity:
-            self._old, self._new = self._new, KeyTable(self._width)
+            self._old, self._new = self._new, KeyTable(self._width, self._new.room)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -125,8 +133,17 @@ class RecentKeys:
 
 
 def distinct(fingerprints: Fingerprints, keys: Keys) -> tuple[Ints, Ints]:
-    """Return where each different key stands first, in that order, and for all keys which it is."""
-    _, first, which = np.unique(fingerprints, return_index=True, return_inverse=True)
+    """Return where each different key stands first, in that order, and for all keys which it is.
+
+    There must be one key at least.
+    """
+    order = np.argsort(fingerprints)
+    ordered = fingerprints[order]
+    begins = np.ones(len(order), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    which = np.empty(len(order), np.int64)
+    which[order] = np.cumsum(begins) - 1
+    first = np.minimum.reduceat(order, np.flatnonzero(begins))
     if not np.array_equal(keys[first][which], keys):  # two keys share a fingerprint
         _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -135,8 +152,9 @@ def distinct(fingerprints: Fingerprints, keys: Keys) -> tuple[Ints, Ints]:
     return first[order], rank[which.reshape(-1)]
 
 
-def _no_slots(rows: int) -> Ints:
-    return np.zeros(rows * SLOTS_PER_ROW, np.int64)
+def _no_slots(rows: int) -> npt.NDArray[np.int32]:
+    """Return empty slots, which hold a row's number + 1; a power of two of them."""
+    return np.zeros(rows * SLOTS_PER_ROW, np.int32)
 
 
 def _slots_of(fingerprints: Fingerprints, mask: int) -> Ints:
