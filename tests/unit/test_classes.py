@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from whence_collector.classes import class_of, executed_class
+from whence_collector.classes import class_of, classes_of, executed_class
 
 SITE = "/home/ada/venv/lib/python3.11/site-packages"
 CASES = {
@@ -121,3 +123,18 @@ def test_what_is_remembered_of_a_folder_does_not_speak_for_every_name(
     first, second = paths
 
     assert (class_of(first), class_of(second), class_of(first)) == (*expected, expected[0])
+
+
+FOLDERS = ("", "/", "/home/a/", "/usr/lib/", "/etc/", "/proc/1/", "/w/.git/", "/w/__pycache__/")
+NAMES = st.sampled_from(
+    ["model.PKL", "part-1.bin", "a.so.2", "x.py", "MODEL_1.npz", "pyvenv.cfg", "Makefile", "x.pyc"]
+) | st.text(st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(st.sampled_from(FOLDERS), NAMES)))
+def test_many_paths_at_once_get_the_classes_that_each_gets_alone(
+    parts: list[tuple[str, str]],
+) -> None:
+    paths = [folder + name for folder, name in parts]
+
+    assert list(map(class_of, paths)) == classes_of(paths)

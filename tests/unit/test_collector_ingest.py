@@ -197,6 +197,51 @@ def test_sha256_that_comes_later_is_added(bench: Bench) -> None:
     bench.run(talk)
 
 
+def test_a_new_content_takes_the_first_size_and_the_first_sha256_of_one_batch(bench: Bench) -> None:
+    maker = BatchMaker()
+    maker.digest(maker.file(1), "/e", b"e" * 32, sha256=b"z" * 32)
+    for inode, sha256 in ((2, b""), (3, b"x" * 32), (4, b"y" * 32)):
+        maker.digest(maker.file(inode), "/f", b"d" * 32, sha256=sha256)
+
+    async def talk(bench: Bench) -> None:
+        await bench.deliver(maker.batch)
+
+        rows = bench.rows("SELECT artifact_id, blake3, sha256 FROM artifact ORDER BY artifact_id")
+        assert rows == [(1, b"e" * 32, b"z" * 32), (2, b"d" * 32, b"x" * 32)]
+
+    bench.run(talk)
+
+
+def test_batches_of_several_boots_in_one_commit_keep_to_their_own(bench: Bench) -> None:
+    """Their dictionaries lie in one stack; an index must not reach into a neighbour's."""
+
+    def made(boot: str, tgid: int) -> BatchMaker:
+        maker = BatchMaker(1, f"epoch-{boot}", boot)
+        process = maker.process(tgid)
+        return maker.start(process).access(process, maker.file(tgid), f"/{boot}/file")
+
+    async def talk(bench: Bench) -> None:
+        hosts = [(f"boot-{name}", 10 + at) for at, name in enumerate("abcd")]
+        await asyncio.gather(
+            *(
+                bench.deliver(
+                    hello(host=boot, machine_id=boot, boot_id=boot), made(boot, tgid).batch
+                )
+                for boot, tgid in hosts
+            )
+        )
+
+        rows = bench.rows(
+            "SELECT b.boot_uuid, k.tgid, n.path, v.inode FROM access a "
+            "JOIN process_key k USING (process_id) JOIN path n USING (path_id) "
+            "JOIN file_version v USING (version_id) JOIN boot b ON b.boot_id = k.boot_id "
+            "WHERE v.boot_id = k.boot_id ORDER BY ALL"
+        )
+        assert rows == [(boot, tgid, f"/{boot}/file", tgid) for boot, tgid in hosts]
+
+    bench.run(talk)
+
+
 def test_two_hosts_with_one_name_are_told_apart_by_their_machine(bench: Bench) -> None:
     async def talk(bench: Bench) -> None:
         await bench.deliver(hello(), one_of_each())
