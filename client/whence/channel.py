@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import grpc
 
@@ -42,6 +43,21 @@ def resolve_address(address: str | None, environment: Mapping[str, str] | None =
     return text
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """Return a channel to "HOST:PORT"; it connects when first used, and again when it must."""
-    return grpc.insecure_channel(address, options=_OPTIONS)
+def open_channel(address: str, environment: Mapping[str, str] | None = None) -> grpc.Channel:
+    """Return a channel to "HOST:PORT"; it connects when first used, and again when it must.
+
+    WHENCE_CA names the certificate of the collector's authority: then it speaks TLS. Raises
+    MisuseError when that file cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    authority = environment.get("WHENCE_CA")
+    if not authority:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    try:
+        certificate = Path(authority).read_bytes()
+    except OSError as error:
+        raise MisuseError(
+            f"{authority} cannot be read ({error.strerror}): let WHENCE_CA name the ca.pem of the "
+            "collector, or unset it"
+        ) from error
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(certificate), options=_OPTIONS)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence_collector import config, status
+from whence_collector.chores import CHORES
 from whence_collector.derive import Deriver
 from whence_collector.errors import CollectorError, DataDirectoryUnusable
 from whence_collector.notify import Notifier
@@ -26,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the collector until SIGTERM or SIGINT; return the exit code."""
     _log_to_standard_error()
     try:
-        settings = config.parse(sys.argv[1:] if arguments is None else arguments)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if words and words[0] in CHORES:
+            CHORES[words[0]](words[1:])
+            return 0
+        settings = config.parse(words)
         if settings.only_check:
             print(f"ok: serves on {settings.address}, keeps its data in {settings.data_dir}")
             return 0

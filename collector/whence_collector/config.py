@@ -33,12 +33,23 @@ class Config:
     instances_dir: Path  # where processes of whence announce themselves to daemons
     # With mutual TLS, where daemons deliver; None: at the address itself, in the clear.
     ingest_address: str | None = None
+    # Where the uplink of this very host delivers; with it, nobody may at the address itself.
+    ingest_socket: Path | None = None
+    # With server TLS, where people on other hosts ask; None: at the address itself alone.
+    query_address: str | None = None
+    # More names under which the two are reached, for the certificate.
+    tls_names: tuple[str, ...] = ()
     only_check: bool = False  # --check: say whether the settings can be used, serve nothing
 
     @property
     def address(self) -> str:
         """The gRPC address as HOST:PORT."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def only_enrolled(self) -> bool:
+        """Whether deliveries need a certificate or the socket."""
+        return bool(self.ingest_address or self.ingest_socket)
 
     @property
     def metrics_port(self) -> int:
@@ -82,7 +93,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     """Return the parser of `whence-collector` when it serves."""
     made = argparse.ArgumentParser(
         prog="whence-collector",
-        description="Keeps what daemons saw and answers where files came from.",
+        description="Keeps what daemons saw and answers where files came from. "
+        "With a word first it does a chore instead: `whence-collector enroll --help`.",
         epilog="example: whence-collector --address 127.0.0.1:7420 --data-dir /var/lib/whence",
     )
     made.add_argument("--config", metavar="FILE", help=f"settings (default {DEFAULT_FILE})")
@@ -173,8 +185,25 @@ def _absolute(value: object) -> Path:
     return path
 
 
+def _listened(value: object) -> str:
+    try:
+        split_address(_text(value))
+    except InvalidSetting as error:
+        raise ValueError(value) from error
+    return _text(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_text(each) for each in value)
+
+
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "address": (_text, "HOST:PORT"),
     "data_dir": (_absolute, "an absolute path"),
-    "ingest_address": (_text, "HOST:PORT, another than that of address"),
+    "ingest_address": (_listened, "HOST:PORT, another than that of address"),
+    "ingest_socket": (_absolute, "an absolute path"),
+    "query_address": (_listened, "HOST:PORT, another than that of address"),
+    "tls_names": (_names, "a list of host names or addresses"),
 }

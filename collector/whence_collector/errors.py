@@ -52,6 +52,10 @@ class InvalidStream(CollectorError):
     """A stream did not begin with Hello, or said it twice."""
 
 
+class NotAllowed(CollectorError):
+    """A peer asks for what it has no right to; the message says how it gets one."""
+
+
 class WireTooNew(CollectorError):
     """A daemon speaks a newer wire than this collector."""
 

@@ -25,6 +25,7 @@ from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
 from whence_collector.recorder import Recorded, Recorder, Registration, Submission
 from whence_collector.store import Store
+from whence_collector.tls import check_host
 from whence_proto.v1 import ingest_pb2 as wire
 from whence_proto.v1 import ingest_pb2_grpc
 
@@ -162,18 +163,26 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
     """The servicer of Ingest; errors.py names what it raises, status.py what becomes of it."""
 
     def __init__(
-        self, committer: Committer, presence: Presence, metrics: Metrics, identity: Identity
+        self,
+        committer: Committer,
+        presence: Presence,
+        metrics: Metrics,
+        identity: Identity,
+        *,
+        only_enrolled: bool = False,
     ) -> None:
         self._committer = committer
         self._presence = presence
         self._metrics = metrics
         self._identity = identity
+        self._only_enrolled = only_enrolled
 
     async def Deliver(  # noqa: N802 -- named by the service
         self, request_iterator: AsyncIterator[wire.FromDaemon], context: Any
     ) -> AsyncIterator[wire.FromCollector]:
         """Answer one daemon's stream."""
         hello = await self._hello(request_iterator)
+        check_host(context.auth_context(), context.peer(), hello.host, demanded=self._only_enrolled)
         registration = await self._committer.register(hello)
         yield self._welcome(registration)
         LOG.info("daemon connected host=%s version=%s", hello.host, hello.daemon_version)

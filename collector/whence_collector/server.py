@@ -29,6 +29,7 @@ from whence_proto.v1 import ingest_pb2_grpc, query_pb2_grpc
 LOG = logging.getLogger("whence.server")
 
 STOP_GRACE_S = 2.0
+SOCKET_MODE = 0o660
 GARBAGE_THRESHOLDS = (50_000, 20, 100)  # objects, young and middle collections until the next
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # two collectors on one port must be an error
@@ -83,13 +84,17 @@ async def serve(
         committing = asyncio.create_task(committer.run())
         stack.push_async_callback(_end, committing)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-        service = IngestService(committer, presence, metrics, own_identity())
+        service = IngestService(
+            committer, presence, metrics, own_identity(), only_enrolled=config.only_enrolled
+        )
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())
         query_pb2_grpc.add_QueryServicer_to_server(queries, server)
         for add_service in parts.services:
             add_service(server, store)
         port = _listen(server, config)
+        _listen_locally(server, config)
+        await asyncio.to_thread(_listen_securely, server, config)
         page = metrics_page.serve(metrics, config.host, config.metrics_port)
         stack.push_async_callback(asyncio.to_thread, page.stop)
         await server.start()
@@ -120,3 +125,39 @@ def _listen(server: grpc.aio.Server, config: Config) -> int:
             f"cannot listen on {config.address}; stop what listens there "
             "or choose another --address"
         ) from error
+
+
+def _listen_locally(server: grpc.aio.Server, config: Config) -> None:
+    """Open the socket of this host's uplink: who may enter its folder may deliver."""
+    if config.ingest_socket is None:
+        return
+    path = config.ingest_socket
+    try:
+        path.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{path}")
+        path.chmod(SOCKET_MODE)
+    except (OSError, RuntimeError) as error:
+        raise AddressUnusable(
+            f"cannot listen at {path} ({error}); choose another ingest_socket, in a folder that "
+            "this user can write"
+        ) from error
+
+
+def _listen_securely(server: grpc.aio.Server, config: Config) -> None:
+    """Open the ports that have certificates, if any are asked for."""
+    wanted = ((config.ingest_address, True), (config.query_address, False))
+    if not any(address for address, _ in wanted):
+        return
+    from whence_collector.authority import Authority  # noqa: PLC0415 -- only where TLS is used
+    from whence_collector.tls import Certificates, own_names  # noqa: PLC0415 -- the same
+
+    certificates = Certificates(Authority(config.tls_dir), own_names(config.tls_names))
+    for address, mutual in wanted:
+        if address is None:
+            continue
+        try:
+            server.add_secure_port(address, certificates.credentials(mutual=mutual))
+        except RuntimeError as error:  # what grpc raises where it cannot bind
+            raise AddressUnusable(
+                f"cannot listen on {address}; stop what listens there or change the setting"
+            ) from error

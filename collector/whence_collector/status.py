@@ -19,6 +19,7 @@ EXIT_USAGE = 2
 GRPC_CODES: dict[type[errors.CollectorError], grpc.StatusCode] = {
     errors.InvalidBatch: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidStream: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.WireTooNew: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StorageUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.BatchNotStored: grpc.StatusCode.INTERNAL,

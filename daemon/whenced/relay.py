@@ -77,7 +77,7 @@ class Relay:
     ) -> None:
         self.traffic = Traffic()
         self._settings, self._connect = settings, connect
-        self._channels: set[grpc.aio.Channel] = set()
+        self._calls: set[grpc.aio.StreamStreamCall[bytes, bytes]] = set()
         self._identity = self._stamps()
 
     async def serve(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ class Relay:
             ready()
             while not stopping.is_set():
                 await _until(stopping, WATCH_S)
-                await self._renew()
+                self._renew()
 
     async def _deliver(
         self, frames: AsyncIterator[bytes], context: Context
@@ -111,19 +111,24 @@ class Relay:
             self.traffic.failures += 1
             sentence = f"{error.filename}: {error.strerror}: enrol this host again"
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, sentence)
-        self._channels.add(channel)
+        deliver: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
+        call = deliver(self._counted(frames))
+        self._calls.add(call)
         self.traffic.streams += 1
         self.traffic.connected += 1
-        deliver: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
         try:
-            async for reply in deliver(self._counted(frames)):
+            async for reply in call:
                 yield reply
         except grpc.aio.AioRpcError as error:
             self.traffic.failures += 1
             await context.abort(error.code(), error.details() or "")
+        except asyncio.CancelledError:
+            if call in self._calls:
+                raise  # by the daemon, or at the end
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "new certificates")
         finally:
             self.traffic.connected -= 1
-            self._channels.discard(channel)
+            self._calls.discard(call)
             await channel.close()
 
     async def _counted(self, frames: Frames) -> Frames:
@@ -137,15 +142,16 @@ class Relay:
             return ()
         return tuple(_modified_ns(path) for path in self._settings.tls.files())
 
-    async def _renew(self) -> None:
+    def _renew(self) -> None:
         """End the streams that use old certificates: the daemon opens new ones at once."""
         found = self._stamps()
         if found == self._identity:
             return
         self._identity = found
         log.info("new certificates: streams are opened again")
-        for channel in list(self._channels):
-            await channel.close()
+        for call in list(self._calls):
+            self._calls.discard(call)
+            call.cancel()
 
 
 def _modified_ns(path: Path) -> int:

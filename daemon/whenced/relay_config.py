@@ -12,10 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from whenced.config import split_address
+from whenced.config import UNIX, split_address
 from whenced.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("/etc/whence/uplink.toml")
+DEFAULT_METRICS_PORT: Final = 7422
 RUNTIME: Final = Path("/run/whence")
 
 
@@ -38,7 +39,7 @@ class Tls:
 class RelaySettings:
     """How this relay runs."""
 
-    # The collector, host:port.
+    # The collector, host:port; or unix:PATH, the socket of one on this host.
     address: str = "127.0.0.1:7420"
     # Where the daemon delivers.
     listen: Path = RUNTIME / "uplink.sock"
@@ -53,6 +54,8 @@ class RelaySettings:
         """Where metrics are served (loopback), None when they are not."""
         if self.metrics_port == 0:
             return None
+        if self.address.startswith(UNIX):
+            return "127.0.0.1", self.metrics_port or DEFAULT_METRICS_PORT
         return "127.0.0.1", self.metrics_port or split_address(self.address)[1] + 2
 
 
@@ -126,6 +129,8 @@ def _plain(name: str, key: str, value: object) -> Any:
         raise ConfigError(f"{name}: {key} = {value!r} must be a port from 0 (none) to 65535")
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{name}: {key} = {value!r} must be a text")
+    if key == "address" and value.startswith(UNIX):
+        return value
     if key == "address":
         try:
             split_address(value)

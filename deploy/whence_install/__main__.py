@@ -141,7 +141,7 @@ def _name_collector(host: Host, address: str) -> None:
     """Write the collector's address into settings that still have the default."""
     place = host.root / "etc/whence/uplink.toml"
     text = place.read_text(encoding="utf-8")
-    default = '# address = "127.0.0.1:7420"'
+    default = 'address = "unix:/run/whence/ingest.sock"'
     if f'address = "{address}"' in text:
         return
     if default not in text:

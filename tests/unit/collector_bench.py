@@ -47,9 +47,10 @@ class Witness:
 class Bench:
     """A running collector in this process."""
 
-    def __init__(self, data_dir: Path, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, **settings: Any) -> None:
         self.data_dir = data_dir
         self.port = port
+        self.settings = settings  # more fields of Config
         self.seen: list[ResolvedBatch] = []
         self.store: Store | None = None
         self.address = ""
@@ -70,7 +71,9 @@ class Bench:
             return QueryService(store, presence, version)
 
         parts = Parts(lambda _: Witness(self.seen), queries)
-        config = Config("127.0.0.1", self.port, self.data_dir, self.data_dir / "instances")
+        config = Config(
+            "127.0.0.1", self.port, self.data_dir, self.data_dir / "instances", **self.settings
+        )
         serving = asyncio.create_task(serve(config, parts, stopping, say))
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -52,7 +52,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 @contextmanager
 def delivering(socket: Path, opened: Spool) -> Iterator[Uplink]:
     def hello() -> ingest_pb2.Hello:
-        return ingest_pb2.Hello(host="host", wire_version=1)
+        return ingest_pb2.Hello(host="host", boot_id="boot", wire_version=1)
 
     running = Uplink(f"unix:{socket}", hello, opened, jitter=lambda: 0.0)
     running.start()
@@ -64,7 +64,8 @@ def delivering(socket: Path, opened: Spool) -> Iterator[Uplink]:
 
 def put(opened: Spool, numbers: range) -> None:
     for number in numbers:
-        opened.put(number, ingest_pb2.Batch(epoch=NEW, number=number).SerializeToString(), 1)
+        batch = ingest_pb2.Batch(host="host", boot_id="boot", epoch=NEW, number=number)
+        opened.put(number, batch.SerializeToString(), 1)
 
 
 def test_batches_go_up_and_acks_come_down(tmp_path: Path, spool: Spool) -> None:
