@@ -73,6 +73,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	__u32 i_rdev;
 	__s64 i_size;
 	__u32 i_generation;
 	atomic_t i_writecount;
@@ -184,6 +185,7 @@ struct thread_info {
 struct io_uring_task;
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state;
 	unsigned int flags;
 	int exit_code;
 	int pid, tgid;
@@ -257,6 +259,7 @@ struct bpf_iter__task_file {
 /* include/uapi/linux/stat.h */
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFCHR 0020000
 #define S_IFIFO 0010000
 #define S_IFDIR 0040000
 

@@ -80,6 +80,36 @@ static __always_inline struct task_struct *uring_task(struct io_kiocb *request)
 }
 
 /*
+ * 6.13 (commit 90ee6ed776c0) replaced the plain count of struct file by f_ref: one
+ * less than the number of references, negative once the last one is gone.
+ */
+struct counter___whence {
+	__s64 counter;
+} __attribute__((preserve_access_index));
+
+struct file_ref___whence {
+	struct counter___whence refcnt;
+} __attribute__((preserve_access_index));
+
+struct file___since_613 {
+	struct file_ref___whence f_ref;
+} __attribute__((preserve_access_index));
+
+struct file___before_613 {
+	struct counter___whence f_count;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool has_references(struct file *file)
+{
+	struct file___since_613 *now = (void *)file;
+	struct file___before_613 *old = (void *)file;
+
+	if (bpf_core_field_exists(now->f_ref))
+		return BPF_CORE_READ(now, f_ref.refcnt.counter) >= 0;
+	return BPF_CORE_READ(old, f_count.counter) > 0;
+}
+
+/*
  * Arguments of a finished system call. The registers still hold them: the
  * kernel restores user registers from the same pt_regs. A 32-bit call passes
  * them in bx, cx, dx, si, di, bp.

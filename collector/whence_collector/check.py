@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from whence_collector.errors import InvalidBatch
-from whence_collector.wire_tables import DICTIONARIES, TABLES, Column, Table
+from whence_collector.wire_table import Column, Table
+from whence_collector.wire_tables import DICTIONARIES, TABLES
 from whence_proto.v1 import ingest_pb2 as wire
 
 # Three of these add up to less than 2**63, so no time can wrap around.

@@ -19,6 +19,7 @@ from whence_collector.errors import InvalidSetting
 
 DEFAULT_ADDRESS = "127.0.0.1:7420"
 DEFAULT_DATA_DIR = "/var/lib/whence"
+DEFAULT_PRICES = "/etc/whence/prices.toml"
 DEFAULT_FILE = Path("/etc/whence/collector.toml")
 HIGHEST_PORT = 65_534  # the port after it serves the metrics
 
@@ -31,6 +32,7 @@ class Config:
     port: int  # 0: any free port, and any other for the metrics
     data_dir: Path
     instances_dir: Path  # where processes of whence announce themselves to daemons
+    prices: Path = Path(DEFAULT_PRICES)  # need not exist
     # With mutual TLS, where daemons deliver; None: at the address itself, in the clear.
     ingest_address: str | None = None
     # Where the uplink of this very host delivers; with it, nobody may at the address itself.
@@ -109,6 +111,12 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         default=environment.get("WHENCE_DATA_DIR") or None,
         help=f"directory of the database (WHENCE_DATA_DIR, default {DEFAULT_DATA_DIR})",
     )
+    made.add_argument(
+        "--prices",
+        metavar="FILE",
+        default=environment.get("WHENCE_PRICES") or None,
+        help=f"the price file (WHENCE_PRICES, default {DEFAULT_PRICES}); need not exist",
+    )
     made.add_argument("--check", action="store_true", help="test the settings, then exit")
     return made
 
@@ -132,6 +140,8 @@ def parse(
     settings.pop("data_dir", None)
     if not data_dir.is_absolute():
         raise InvalidSetting(f"data directory {str(data_dir)!r} is relative; give an absolute path")
+    if parsed.prices:
+        settings["prices"] = Path(parsed.prices)
     instances_dir = Path("/run/whence/instances")
     return Config(host, port, data_dir, instances_dir, only_check=parsed.check, **settings)
 
@@ -206,4 +216,5 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "ingest_socket": (_absolute, "an absolute path"),
     "query_address": (_listened, "HOST:PORT, another than that of address"),
     "tls_names": (_names, "a list of host names or addresses"),
+    "prices": (_absolute, "an absolute path"),
 }

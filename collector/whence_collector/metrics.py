@@ -39,6 +39,26 @@ class Metrics:
             buckets=COMMIT_SECONDS,
             registry=self.registry,
         )
+        self.settle_seconds = Gauge(
+            "whence_collector_settle_seconds",
+            "Time that the last settling of the ledger took.",
+            registry=self.registry,
+        )
+        self.ledger_entries = Counter(
+            "whence_collector_ledger_entries",
+            "Entries added to the ledger.",
+            registry=self.registry,
+        )
+        self.ledger_corrections = Counter(
+            "whence_collector_ledger_corrections",
+            "Entries that correct earlier ones.",
+            registry=self.registry,
+        )
+        self.prices_invalid = Gauge(
+            "whence_collector_prices_invalid",
+            "1 while the price file has a mistake and the prices before it stay in force.",
+            registry=self.registry,
+        )
         self.connected_daemons = Gauge(
             "whence_collector_connected_daemons",
             "Hosts whose daemon has a stream open.",

@@ -6,7 +6,7 @@ micro-dollars. May not know holds, runs or the database; price_book.py keeps the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -107,18 +107,23 @@ class PriceBook:
     commitments: tuple[Commitment, ...] = ()
 
     def price_at(
-        self, gpu_model: str, host: str, at_ns: int, term: str | None = None
-    ) -> Price | None:
+        self, gpu_model: str, host: str, at_ns: int, term: str | None = None,
+        committed: Collection[str] = (),
+    ) -> Price | None:  # fmt: skip
         """Return the most precise price for a GPU on a host at a Unix time, None without any.
 
         Without a term the first of TERMS that has a price is taken, among equally precise ones.
+        committed: ids of the commitments that cover the GPU; they go before any other price, and
+        those that do not cover it are left out.
         """
         fitting = [
             price
             for price in self.prices
-            if price.matches(gpu_model, host, at_ns) and term in (None, price.term)
+            if price.matches(gpu_model, host, at_ns)
+            and term in (None, price.term)
+            and (price.commitment is None or price.commitment in committed)
         ]
-        return max(fitting, key=lambda price: (price.rank, -TERMS.index(price.term)), default=None)
+        return max(fitting, key=_preference, default=None)
 
     def estimate_micro_usd(
         self, gpu_model: str, host: str, gpu_count: int, duration_ns: int, at_ns: int,
@@ -164,8 +169,12 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
     return parts
 
 
-def _match_key(price: Price) -> tuple[str, str, str]:
-    return price.gpu_model.casefold(), price.host, price.term
+def _preference(price: Price) -> tuple[bool, tuple[int, int, int, int], int]:
+    return price.commitment is not None, price.rank, -TERMS.index(price.term)
+
+
+def _match_key(price: Price) -> tuple[str, str, str, str]:
+    return price.gpu_model.casefold(), price.host, price.term, price.commitment or ""
 
 
 def _precision(pattern: str) -> tuple[int, int]:

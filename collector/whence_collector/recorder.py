@@ -17,6 +17,7 @@ import numpy as np
 from whence_collector import ledger, rows
 from whence_collector.artifacts import Artifacts
 from whence_collector.check import Checked
+from whence_collector.gpu_rows import GpuRows, has_gpu_rows
 from whence_collector.hosts import Hosts, Origin
 from whence_collector.identity import PATHS, PROCESSES, VERSIONS, NumberIds, TextIds
 from whence_collector.resolved import DigestColumns, LossRow, ProcessRow, ResolvedBatch
@@ -89,6 +90,8 @@ class Recorder:
         self._hosts = Hosts()
         self._ledger = ledger.Ledger({})
         self._digested = SeenFilter()
+        self._gpus = GpuRows()
+        self.saw_gpus = False  # since somebody last put it back
         self._deriver: Deriving | None = None
         self._trusted = False  # memory and database agree
         self._loaded = False
@@ -138,7 +141,9 @@ class Recorder:
             return recorded
         placed.sort(key=lambda each: each.origin.boot_id)  # the order within a boot stays
         stack = Stack([each.checked for each in placed], [each.origin for each in placed])
-        batches = rows.resolve(stack, self._ids(stack, writer))
+        ids = self._ids(stack, writer)
+        batches = rows.resolve(stack, ids)
+        self._keep_gpus(stack, ids, writer)
         gaps = [each.gap for each in placed if each.gap]
         batches = [_with_gaps(batch, gaps) for batch in batches]
         self._flush_ids(writer)
@@ -188,6 +193,13 @@ class Recorder:
             paths=paths,
             artifacts=self._artifacts.resolve(stack, writer),
         )
+
+    def _keep_gpus(self, stack: Stack, ids: rows.StackIds, writer: Writer) -> None:
+        for at, (each, origin) in enumerate(zip(stack.batches, stack.origins, strict=True)):
+            if has_gpu_rows(each.message):
+                processes = ids.processes[stack.process.of(at)]
+                self._gpus.keep(each.message, origin, processes, writer)
+                self.saw_gpus = True
 
     def _flush_ids(self, writer: Writer) -> None:
         assert self._deriver is not None  # noqa: S101 -- open() made it

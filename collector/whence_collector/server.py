@@ -16,12 +16,15 @@ from pathlib import Path
 import grpc.aio
 
 from whence_collector import metrics as metrics_page
+from whence_collector.accounting import Accounting
 from whence_collector.config import Config
 from whence_collector.errors import AddressUnusable
 from whence_collector.ingest import Committer, Identity, IngestService
 from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
+from whence_collector.price_book import PriceBookFile
 from whence_collector.recorder import Deriving, Recorder
+from whence_collector.settle import Settler
 from whence_collector.status import ErrorInterceptor
 from whence_collector.store import Store, Writer
 from whence_proto.v1 import ingest_pb2_grpc, query_pb2_grpc
@@ -83,6 +86,9 @@ async def serve(
         committer = Committer(store, recorder, metrics)
         committing = asyncio.create_task(committer.run())
         stack.push_async_callback(_end, committing)
+        settler = Settler(PriceBookFile(config.prices))
+        accounting = asyncio.create_task(Accounting(store, recorder, settler, metrics).run())
+        stack.push_async_callback(_end, accounting)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         service = IngestService(
             committer, presence, metrics, own_identity(), only_enrolled=config.only_enrolled

@@ -34,6 +34,7 @@ STABLE_VIEWS = (
     "hosts",
     "gpu_holds",
     "spend",
+    "spend_violations",
     "requests",
     "decisions",
 )

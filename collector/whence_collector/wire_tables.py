@@ -5,37 +5,9 @@ Data; check.py applies it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
+from whence_collector.gpu_tables import GPU_TABLES
+from whence_collector.wire_table import Column, Table
 from whence_proto.v1 import ingest_pb2 as wire
-
-Kind = Literal["any", "count", "time", "text", "process", "file", "enum", "bytes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What one column may hold; known means that 0 (not known) is refused."""
-
-    name: str
-    kind: Kind = "any"
-    known: bool = False
-    highest: int = 0  # of an enum
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The columns of one table of the wire, and its list column if it has one.
-
-    as_arrays: its numbers are handed on as arrays, for it has as many rows as the work has touches.
-    """
-
-    name: str
-    columns: tuple[Column, ...]
-    list_count: str = ""
-    list_text: str = ""
-    as_arrays: bool = False
-
 
 TABLES = (
     Table(
@@ -217,6 +189,7 @@ TABLES = (
             Column("at_ns", "time"),
         ),
     ),
+    *GPU_TABLES,
 )
 
 DICTIONARIES = (

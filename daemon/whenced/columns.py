@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from whence_proto.v1 import ingest_pb2
+from whenced.gpu_columns import GPU_TABLES
 from whenced.rows import (
     AccessRow,
     ChangeRow,
@@ -251,7 +252,7 @@ def _columns(
     return dict(zip(kind._fields, zip(*rows, strict=True), strict=True)) if rows else {}
 
 
-_TABLES: dict[type[Row], Callable[[list[Any], _Dictionaries, ingest_pb2.Batch], None]] = {
+_TABLES: dict[type[Row], Callable[[list[Any], Any, ingest_pb2.Batch], None]] = {
     StartRow: _starts,
     EndRow: _ends,
     AccessRow: _accesses,
@@ -265,6 +266,7 @@ _TABLES: dict[type[Row], Callable[[list[Any], _Dictionaries, ingest_pb2.Batch], 
     ChangeRow: _changes,
     OriginRow: _origins,
     ContainerRow: _containers,
+    **GPU_TABLES,
 }
 
 

@@ -30,7 +30,11 @@ _FUNCTIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "bpf_object__close": (None, [c_void_p]),
     "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
     "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_object__next_map": (c_void_p, [c_void_p, c_void_p]),
     "bpf_map__fd": (c_int, [c_void_p]),
+    "bpf_map__name": (c_char_p, [c_void_p]),
+    "bpf_map__reuse_fd": (c_int, [c_void_p, c_int]),
+    "bpf_map__set_autocreate": (c_int, [c_void_p, ctypes.c_bool]),
     "bpf_map__initial_value": (c_void_p, [c_void_p, POINTER(c_size_t)]),
     "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
     "bpf_program__fd": (c_int, [c_void_p]),
@@ -130,6 +134,13 @@ class Libbpf:
         if not result:
             raise self._fail(what)
         return int(result)
+
+    def maps(self, handle: int) -> Iterator[tuple[int, str]]:
+        """Give (address, name) of each map of an object."""
+        address = self._library.bpf_object__next_map(handle, None)
+        while address:
+            yield address, self._library.bpf_map__name(address).decode()
+            address = self._library.bpf_object__next_map(handle, address)
 
     def close_object(self, handle: int) -> None:
         """Free an object: its programs and maps, unless they are held elsewhere."""

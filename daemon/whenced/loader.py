@@ -112,16 +112,8 @@ class Capture:
             self._map(".rodata.config"),
             ctypes.byref(size),
         )
-        config = np.zeros(1, dtype=CONFIG)
-        config["work"], config["work_compat"] = work_tables()
-        config["cgroup_count"] = len(plan.scope_cgroups)
-        # A cgroup's id is the inode number of its directory (kernfs)
-        cgroup_ids = [os.stat(path).st_ino for path in plan.scope_cgroups]  # noqa: PTH116 (text)
-        config["cgroup_ids"][0, : len(cgroup_ids)] = cgroup_ids
-        config["uid_count"] = len(plan.scope_uids)
-        config["uids"][0, : len(plan.scope_uids)] = plan.scope_uids
-        config["uring_cqe_argument"] = plan.uring_cqe_argument
-        ctypes.memmove(address, config.tobytes(), size.value)
+        self.configuration = _configuration(plan)
+        ctypes.memmove(address, self.configuration, size.value)
 
     def attach(self) -> None:
         """Attach every program of the plan; raises BpfError naming the first that fails."""
@@ -214,3 +206,17 @@ class Capture:
 
 def _four(number: int) -> bytes:
     return number.to_bytes(4, "little")
+
+
+def _configuration(plan: Plan) -> bytes:
+    """Return the struct whence_config of a plan."""
+    config = np.zeros(1, dtype=CONFIG)
+    config["work"], config["work_compat"] = work_tables()
+    config["cgroup_count"] = len(plan.scope_cgroups)
+    # A cgroup's id is the inode number of its directory (kernfs)
+    cgroup_ids = [os.stat(path).st_ino for path in plan.scope_cgroups]  # noqa: PTH116 (text)
+    config["cgroup_ids"][0, : len(cgroup_ids)] = cgroup_ids
+    config["uid_count"] = len(plan.scope_uids)
+    config["uids"][0, : len(plan.scope_uids)] = plan.scope_uids
+    config["uring_cqe_argument"] = plan.uring_cqe_argument
+    return config.tobytes()

@@ -24,7 +24,6 @@ _PAGE: Final = mmap.PAGESIZE
 _HEADER_BYTES: Final = 8
 _BUSY: Final = 1 << 31
 _DISCARDED: Final = 1 << 30
-_SLOT: Final = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", RECORD)])
 _HEADER: Final = struct.Struct("<I")
 _TEXT: Final = struct.Struct("<II" + "QIIII")  # ring header, struct whence_text
 
@@ -82,13 +81,20 @@ class Ring:
 class HotRing(Ring):
     """Fixed-size records: drained as one array."""
 
+    def __init__(self, fd: int, size_bytes: int, layout: np.dtype[np.void] = RECORD) -> None:
+        super().__init__(fd, size_bytes)
+        self._slot = np.dtype([("length", "<u4"), ("page", "<u4"), ("record", layout)])
+
     def drain(self) -> Rows:
-        """Return finished records as RECORD rows, oldest first; empty when there are none."""
+        """Return finished records as rows of the layout, oldest first; empty when there are none.
+
+        A record's size must be a multiple of 8: the kernel rounds each slot up to that.
+        """
         data = self._backlog()
-        slots = np.frombuffer(data, dtype=_SLOT, count=len(data) // _SLOT.itemsize)
+        slots = np.frombuffer(data, dtype=self._slot, count=len(data) // self._slot.itemsize)
         busy = np.flatnonzero(slots["length"] & _BUSY)
         finished = int(busy[0]) if busy.size else len(slots)
-        self._consumed(finished * _SLOT.itemsize)
+        self._consumed(finished * self._slot.itemsize)
         return slots["record"][:finished]
 
 

@@ -200,10 +200,76 @@ class LossRow(NamedTuple):
     until_ns: int
 
 
+class GpuDeviceRow(NamedTuple):
+    """A GPU or MIG instance of this host; None is not known."""
+
+    gpu: str
+    at_ns: int
+    model: str | None = None
+    pci: str | None = None
+    driver: str | None = None
+    parent: str | None = None
+    minor: int | None = None
+    nvml_index: int | None = None
+    memory_bytes: int | None = None
+    compute_slices: int | None = None
+    memory_slices: int | None = None
+
+
+class GpuHoldRow(NamedTuple):
+    """An interval in which an open file had a GPU; end None while it goes on."""
+
+    hold: int
+    process: ProcessKey
+    gpu: str | None
+    device: int
+    kind: int  # ingest_pb2.GpuHoldKind
+    start_ns: int
+    end_ns: int | None
+    start_source: int  # ingest_pb2.GpuEdgeSource
+    end_source: int | None
+    start_uncertainty_ns: int = 0
+    end_uncertainty_ns: int = 0
+    holders: int = 0
+
+
+class GpuSliceRow(NamedTuple):
+    """What a GPU did in a slice; None is not known."""
+
+    gpu: str
+    from_ns: int
+    until_ns: int
+    busy_ns: int | None = None
+    sm_active_ns: int | None = None
+    tensor_active_ns: int | None = None
+    energy_mj: int | None = None
+    memory_used_bytes: int | None = None
+
+
+class GpuShareRow(NamedTuple):
+    """What a process had of a GPU in a slice; None is not known."""
+
+    gpu: str
+    process: ProcessKey
+    from_ns: int
+    until_ns: int
+    sm_ppm: int | None = None
+    memory_bytes: int | None = None
+    mps: bool = False
+
+
+class GpuFaultRow(NamedTuple):
+    """A fault that the driver reported."""
+
+    gpu: str
+    at_ns: int
+    xid: int
+
+
+GpuRow: TypeAlias = GpuDeviceRow | GpuHoldRow | GpuSliceRow | GpuShareRow | GpuFaultRow
 RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
-Row: TypeAlias = (
-    StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow | LossRow | RecipeRow
-)
+SeenRow: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow
+Row: TypeAlias = SeenRow | LossRow | RecipeRow | GpuRow
 
 
 @lru_cache(_KNOWN_TEXTS)

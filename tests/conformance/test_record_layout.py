@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests.conformance.repository import ROOT
 
-from whenced import record
+from whenced import gpu_record, record
 
 STRUCTS: dict[str, np.dtype[Any]] = {
     "whence_record": record.RECORD,
@@ -22,12 +22,18 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "whence_probe": record.PROBE,
     "whence_count": record.COUNT,
     "whence_config": record.CONFIG,
+    "whence_gpu_record": gpu_record.GPU_RECORD,
+    "whence_gpu_node": gpu_record.NODE,
+    "whence_gpu_config": gpu_record.GPU_CONFIG,
+    "whence_gpu_count": gpu_record.GPU_COUNT,
 }
 # C enumeration, its prefix, and the Python twin.
 ENUMS = {
     "whence_kind": ("WHENCE_", record.Kind),
     "whence_part": ("WHENCE_TEXT_", record.Part),
     "whence_work": ("WHENCE_WORK_", record.Work),
+    "whence_gpu_kind": ("WHENCE_GPU_", gpu_record.GpuKind),
+    "whence_gpu_role": ("WHENCE_GPU_", gpu_record.GpuRole),
 }
 
 Types = dict[int, dict[str, Any]]
@@ -41,7 +47,7 @@ def btf(tmp_path_factory: pytest.TempPathFactory) -> Types:
     names = [f"struct {name}" for name in STRUCTS] + [f"enum {name}" for name in ENUMS]
     variables = "".join(f"{name} use_{index};\n" for index, name in enumerate(names))
     source = folder / "layout.c"
-    source.write_text(f'#include <linux/types.h>\n#include "record.h"\n{variables}')
+    source.write_text(f'#include <linux/types.h>\n#include "gpu.h"\n{variables}')
     includes = [f"-I{ROOT / 'bpf'}", *(f"-I{path}" for path in Path("/usr/include").glob("*-gnu"))]
     target = folder / "layout.o"
     compile_command = ["clang", "-g", "-O2", "-target", "bpf", *includes, "-c", str(source)]
@@ -112,7 +118,9 @@ def test_rows_are_as_long_as_the_struct(btf: Types, name: str) -> None:
     assert STRUCTS[name].itemsize == struct["size"]
 
 
-@pytest.mark.parametrize("name", ["whence_record", "whence_use", "whence_probe"])
+@pytest.mark.parametrize(
+    "name", ["whence_record", "whence_use", "whence_probe", "whence_gpu_record"]
+)
 def test_signs_agree(btf: Types, name: str) -> None:
     """A signed member (a descriptor of -1) is signed in Python too."""
     struct = named(btf, {"STRUCT"}, name)

@@ -31,6 +31,7 @@ VIEWS = (
     "hosts",
     "gpu_holds",
     "spend",
+    "spend_violations",
     "requests",
     "decisions",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from whence_collector.gpu_tables import GPU_TABLES
 from whence_proto.v1 import ingest_pb2 as wire
 
 BASE_NS = 5_000_000_000
@@ -194,7 +195,18 @@ def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
     losses.from_ns.append(0)
     losses.until_ns.append(9)
     _tell_recipe(maker, python, model)
+    _tell_gpus(maker, python)
     return maker.batch
+
+
+def _tell_gpus(maker: BatchMaker, process: int) -> None:
+    """Add a row to each table about GPUs; every number of theirs is 1."""
+    gpu = maker.text("GPU-1")
+    for table in GPU_TABLES:
+        rows = getattr(maker.batch, table.name)
+        for column in table.columns:
+            values = {"process": process, "text": gpu}
+            getattr(rows, column.name).append(values.get(column.kind, 1))
 
 
 def _tell_recipe(maker: BatchMaker, process: int, file: int) -> None:

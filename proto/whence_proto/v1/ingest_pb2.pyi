@@ -228,6 +228,62 @@ CODE_CHANGE_UNTRACKED: CodeChange.ValueType  # 2
 """Not tracked."""
 global___CodeChange = CodeChange
 
+class _GpuHoldKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GpuHoldKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GpuHoldKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GPU_HOLD_KIND_UNSPECIFIED: _GpuHoldKind.ValueType  # 0
+    """Not set: a malformed row."""
+    GPU_HOLD_KIND_ATTACHED: _GpuHoldKind.ValueType  # 1
+    """The GPU's node is open. Monitors do no more."""
+    GPU_HOLD_KIND_HELD: _GpuHoldKind.ValueType  # 2
+    """The GPU is registered: a context may exist and memory be pinned."""
+    GPU_HOLD_KIND_ORPHANED: _GpuHoldKind.ValueType  # 3
+    """Held, and the process that registered it has ended."""
+
+class GpuHoldKind(_GpuHoldKind, metaclass=_GpuHoldKindEnumTypeWrapper):
+    """What an open file had of a GPU."""
+
+GPU_HOLD_KIND_UNSPECIFIED: GpuHoldKind.ValueType  # 0
+"""Not set: a malformed row."""
+GPU_HOLD_KIND_ATTACHED: GpuHoldKind.ValueType  # 1
+"""The GPU's node is open. Monitors do no more."""
+GPU_HOLD_KIND_HELD: GpuHoldKind.ValueType  # 2
+"""The GPU is registered: a context may exist and memory be pinned."""
+GPU_HOLD_KIND_ORPHANED: GpuHoldKind.ValueType  # 3
+"""Held, and the process that registered it has ended."""
+global___GpuHoldKind = GpuHoldKind
+
+class _GpuEdgeSource:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GpuEdgeSourceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GpuEdgeSource.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GPU_EDGE_SOURCE_UNSPECIFIED: _GpuEdgeSource.ValueType  # 0
+    """Not set: a malformed row."""
+    GPU_EDGE_SOURCE_EVENT: _GpuEdgeSource.ValueType  # 1
+    """Seen happening in the kernel."""
+    GPU_EDGE_SOURCE_FOUND: _GpuEdgeSource.ValueType  # 2
+    """Found by a walk over open files or by NVML."""
+    GPU_EDGE_SOURCE_RESTART: _GpuEdgeSource.ValueType  # 3
+    """The daemon was not running when it happened."""
+
+class GpuEdgeSource(_GpuEdgeSource, metaclass=_GpuEdgeSourceEnumTypeWrapper):
+    """How the begin or the end of an interval is known."""
+
+GPU_EDGE_SOURCE_UNSPECIFIED: GpuEdgeSource.ValueType  # 0
+"""Not set: a malformed row."""
+GPU_EDGE_SOURCE_EVENT: GpuEdgeSource.ValueType  # 1
+"""Seen happening in the kernel."""
+GPU_EDGE_SOURCE_FOUND: GpuEdgeSource.ValueType  # 2
+"""Found by a walk over open files or by NVML."""
+GPU_EDGE_SOURCE_RESTART: GpuEdgeSource.ValueType  # 3
+"""The daemon was not running when it happened."""
+global___GpuEdgeSource = GpuEdgeSource
+
 @typing.final
 class FromDaemon(google.protobuf.message.Message):
     """What a daemon sends."""
@@ -503,6 +559,11 @@ class Batch(google.protobuf.message.Message):
     CODE_CHANGES_FIELD_NUMBER: builtins.int
     FILE_ORIGINS_FIELD_NUMBER: builtins.int
     CONTAINERS_FIELD_NUMBER: builtins.int
+    GPU_DEVICES_FIELD_NUMBER: builtins.int
+    GPU_HOLDS_FIELD_NUMBER: builtins.int
+    GPU_SLICES_FIELD_NUMBER: builtins.int
+    GPU_SHARES_FIELD_NUMBER: builtins.int
+    GPU_FAULTS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name, as in Hello: a batch outlives the stream that it was made for."""
     boot_id: builtins.str
@@ -579,6 +640,26 @@ class Batch(google.protobuf.message.Message):
     def containers(self) -> global___Containers:
         """Containers whose processes were seen."""
 
+    @property
+    def gpu_devices(self) -> global___GpuDevices:
+        """GPUs of the host, each time that something about one changes."""
+
+    @property
+    def gpu_holds(self) -> global___GpuHolds:
+        """Who had which GPU, from when until when."""
+
+    @property
+    def gpu_slices(self) -> global___GpuSlices:
+        """What each GPU did, in slices of time without gap or overlap."""
+
+    @property
+    def gpu_shares(self) -> global___GpuShares:
+        """What each process had of a GPU in a slice, where the driver tells."""
+
+    @property
+    def gpu_faults(self) -> global___GpuFaults:
+        """Faults that the driver reported."""
+
     def __init__(
         self,
         *,
@@ -604,9 +685,14 @@ class Batch(google.protobuf.message.Message):
         code_changes: global___CodeChanges | None = ...,
         file_origins: global___FileOrigins | None = ...,
         containers: global___Containers | None = ...,
+        gpu_devices: global___GpuDevices | None = ...,
+        gpu_holds: global___GpuHolds | None = ...,
+        gpu_slices: global___GpuSlices | None = ...,
+        gpu_shares: global___GpuShares | None = ...,
+        gpu_faults: global___GpuFaults | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -1536,3 +1622,334 @@ class Containers(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "id_text", b"id_text", "image_digest_text", b"image_digest_text", "image_text", b"image_text", "name_text", b"name_text", "runtime_text", b"runtime_text"]) -> None: ...
 
 global___Containers = Containers
+
+@typing.final
+class GpuDevices(google.protobuf.message.Message):
+    """GPUs and MIG instances of a host. A later row of one UUID replaces an
+    earlier one. Minor number, NVML index, PCI address and UUID name the same
+    GPU in four ways and follow no common order.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GPU_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    MODEL_TEXT_FIELD_NUMBER: builtins.int
+    PCI_TEXT_FIELD_NUMBER: builtins.int
+    DRIVER_TEXT_FIELD_NUMBER: builtins.int
+    PARENT_TEXT_FIELD_NUMBER: builtins.int
+    MINOR_FIELD_NUMBER: builtins.int
+    NVML_INDEX_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    COMPUTE_SLICES_FIELD_NUMBER: builtins.int
+    MEMORY_SLICES_FIELD_NUMBER: builtins.int
+    @property
+    def gpu_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID as NVML writes it ("GPU-…", "MIG-…")."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it was looked at."""
+
+    @property
+    def model_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Model, as nvidia-smi names it."""
+
+    @property
+    def pci_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """PCI address (domain:bus:device.function)."""
+
+    @property
+    def driver_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Version of the driver."""
+
+    @property
+    def parent_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID of the GPU that a MIG instance is a part of, 0 for a whole GPU."""
+
+    @property
+    def minor(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Minor number of /dev/nvidiaN, -1 not known."""
+
+    @property
+    def nvml_index(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Index within NVML, -1 not known."""
+
+    @property
+    def memory_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Memory, -1 not known."""
+
+    @property
+    def compute_slices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of a MIG instance: compute slices (of 7), -1 for a whole GPU."""
+
+    @property
+    def memory_slices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of a MIG instance: memory slices (of 8), -1 for a whole GPU."""
+
+    def __init__(
+        self,
+        *,
+        gpu_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        model_text: collections.abc.Iterable[builtins.int] | None = ...,
+        pci_text: collections.abc.Iterable[builtins.int] | None = ...,
+        driver_text: collections.abc.Iterable[builtins.int] | None = ...,
+        parent_text: collections.abc.Iterable[builtins.int] | None = ...,
+        minor: collections.abc.Iterable[builtins.int] | None = ...,
+        nvml_index: collections.abc.Iterable[builtins.int] | None = ...,
+        memory_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        compute_slices: collections.abc.Iterable[builtins.int] | None = ...,
+        memory_slices: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "compute_slices", b"compute_slices", "driver_text", b"driver_text", "gpu_text", b"gpu_text", "memory_bytes", b"memory_bytes", "memory_slices", b"memory_slices", "minor", b"minor", "model_text", b"model_text", "nvml_index", b"nvml_index", "parent_text", b"parent_text", "pci_text", b"pci_text"]) -> None: ...
+
+global___GpuDevices = GpuDevices
+
+@typing.final
+class GpuHolds(google.protobuf.message.Message):
+    """Intervals in which an open file had a GPU. They belong to the open file:
+    they outlive the process when a child or a socket keeps it open. A later
+    row of one hold replaces an earlier one.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: builtins.int
+    PROCESS_FIELD_NUMBER: builtins.int
+    GPU_TEXT_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    START_NS_FIELD_NUMBER: builtins.int
+    END_NS_FIELD_NUMBER: builtins.int
+    OPEN_FIELD_NUMBER: builtins.int
+    START_SOURCE_FIELD_NUMBER: builtins.int
+    END_SOURCE_FIELD_NUMBER: builtins.int
+    START_UNCERTAINTY_NS_FIELD_NUMBER: builtins.int
+    END_UNCERTAINTY_NS_FIELD_NUMBER: builtins.int
+    HOLDERS_FIELD_NUMBER: builtins.int
+    @property
+    def hold(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name of the interval: random, never used again."""
+
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Who opened (attached) or registered (held, orphaned) it."""
+
+    @property
+    def gpu_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID, 0 where the device node could not be mapped to a GPU."""
+
+    @property
+    def device(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Kernel number of the device node (major << 20 | minor)."""
+
+    @property
+    def kind(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___GpuHoldKind.ValueType]:
+        """What the file had of the GPU."""
+
+    @property
+    def start_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Begin."""
+
+    @property
+    def end_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """End; equal to start_ns while open is true."""
+
+    @property
+    def open(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True while it goes on."""
+
+    @property
+    def start_source(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___GpuEdgeSource.ValueType]:
+        """How the begin is known."""
+
+    @property
+    def end_source(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___GpuEdgeSource.ValueType]:
+        """How the end is known; the same as start_source while open is true."""
+
+    @property
+    def start_uncertainty_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The true begin may be this much earlier."""
+
+    @property
+    def end_uncertainty_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The true end may be this much away."""
+
+    @property
+    def holders(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Processes that had the file open when last looked, 0 not known."""
+
+    def __init__(
+        self,
+        *,
+        hold: collections.abc.Iterable[builtins.int] | None = ...,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        gpu_text: collections.abc.Iterable[builtins.int] | None = ...,
+        device: collections.abc.Iterable[builtins.int] | None = ...,
+        kind: collections.abc.Iterable[global___GpuHoldKind.ValueType] | None = ...,
+        start_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        end_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        open: collections.abc.Iterable[builtins.bool] | None = ...,
+        start_source: collections.abc.Iterable[global___GpuEdgeSource.ValueType] | None = ...,
+        end_source: collections.abc.Iterable[global___GpuEdgeSource.ValueType] | None = ...,
+        start_uncertainty_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        end_uncertainty_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        holders: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "end_ns", b"end_ns", "end_source", b"end_source", "end_uncertainty_ns", b"end_uncertainty_ns", "gpu_text", b"gpu_text", "hold", b"hold", "holders", b"holders", "kind", b"kind", "open", b"open", "process", b"process", "start_ns", b"start_ns", "start_source", b"start_source", "start_uncertainty_ns", b"start_uncertainty_ns"]) -> None: ...
+
+global___GpuHolds = GpuHolds
+
+@typing.final
+class GpuSlices(google.protobuf.message.Message):
+    """What a GPU did in a slice of time. Slices of one GPU neither overlap nor
+    leave a gap while the daemon runs: time in no slice was not watched.
+    Values of -1 are not known.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GPU_TEXT_FIELD_NUMBER: builtins.int
+    FROM_NS_FIELD_NUMBER: builtins.int
+    UNTIL_NS_FIELD_NUMBER: builtins.int
+    BUSY_NS_FIELD_NUMBER: builtins.int
+    SM_ACTIVE_NS_FIELD_NUMBER: builtins.int
+    TENSOR_ACTIVE_NS_FIELD_NUMBER: builtins.int
+    ENERGY_MJ_FIELD_NUMBER: builtins.int
+    MEMORY_USED_BYTES_FIELD_NUMBER: builtins.int
+    @property
+    def gpu_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID."""
+
+    @property
+    def from_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Begin."""
+
+    @property
+    def until_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """End, exclusive."""
+
+    @property
+    def busy_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Time in which a kernel was resident."""
+
+    @property
+    def sm_active_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Time weighted by the share of SMs that had work (GPM)."""
+
+    @property
+    def tensor_active_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Time in which tensor pipes were active (GPM)."""
+
+    @property
+    def energy_mj(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Energy, in millijoules."""
+
+    @property
+    def memory_used_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Memory in use at the end of the slice."""
+
+    def __init__(
+        self,
+        *,
+        gpu_text: collections.abc.Iterable[builtins.int] | None = ...,
+        from_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        until_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        busy_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        sm_active_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        tensor_active_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        energy_mj: collections.abc.Iterable[builtins.int] | None = ...,
+        memory_used_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy_ns", b"busy_ns", "energy_mj", b"energy_mj", "from_ns", b"from_ns", "gpu_text", b"gpu_text", "memory_used_bytes", b"memory_used_bytes", "sm_active_ns", b"sm_active_ns", "tensor_active_ns", b"tensor_active_ns", "until_ns", b"until_ns"]) -> None: ...
+
+global___GpuSlices = GpuSlices
+
+@typing.final
+class GpuShares(google.protobuf.message.Message):
+    """What one process had of a GPU in a slice. Values of -1 are not known."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GPU_TEXT_FIELD_NUMBER: builtins.int
+    PROCESS_FIELD_NUMBER: builtins.int
+    FROM_NS_FIELD_NUMBER: builtins.int
+    UNTIL_NS_FIELD_NUMBER: builtins.int
+    SM_PPM_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    MPS_FIELD_NUMBER: builtins.int
+    @property
+    def gpu_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID of the GPU or MIG instance."""
+
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Who."""
+
+    @property
+    def from_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Begin of the slice."""
+
+    @property
+    def until_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """End, exclusive."""
+
+    @property
+    def sm_ppm(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Mean share of the SMs, in millionths."""
+
+    @property
+    def memory_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Memory that it had."""
+
+    @property
+    def mps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True when the process shares through MPS."""
+
+    def __init__(
+        self,
+        *,
+        gpu_text: collections.abc.Iterable[builtins.int] | None = ...,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        from_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        until_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        sm_ppm: collections.abc.Iterable[builtins.int] | None = ...,
+        memory_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        mps: collections.abc.Iterable[builtins.bool] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["from_ns", b"from_ns", "gpu_text", b"gpu_text", "memory_bytes", b"memory_bytes", "mps", b"mps", "process", b"process", "sm_ppm", b"sm_ppm", "until_ns", b"until_ns"]) -> None: ...
+
+global___GpuShares = GpuShares
+
+@typing.final
+class GpuFaults(google.protobuf.message.Message):
+    """Faults of GPUs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GPU_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    XID_FIELD_NUMBER: builtins.int
+    @property
+    def gpu_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """UUID."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it was reported."""
+
+    @property
+    def xid(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Xid of the driver; 79 is "fallen off the bus"."""
+
+    def __init__(
+        self,
+        *,
+        gpu_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        xid: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "gpu_text", b"gpu_text", "xid", b"xid"]) -> None: ...
+
+global___GpuFaults = GpuFaults
