@@ -14,12 +14,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import hot_path, idle, latency, start, volume
+from bench import hot_path, idle, latency, overhead, start, volume
 from bench.report import Section, to_markdown, with_preface, with_section
 from tools.instance import GroundError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "numbers.md"
+# Benchmarks with a page of their own.
+PAGES = {"overhead": ROOT / "docs" / "overhead.md"}
+PREFACES = {
+    "overhead": """\
+# What watching costs
+
+Written by `make bench BENCH=overhead`, which takes about an hour, most of it spent in the slower
+peers. It installs them itself: Debian packages, and for ReproZip and roar environments of their
+own. Every job runs bare and under each observer in turn, round after round, on one machine.
+
+Machine of the last run: {machine}.
+"""
+}
 PREFACE = """\
 # Numbers
 
@@ -54,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "hot_path": hot_path.measure,
     "idle": idle.measure,
     "ingest": ingest,
+    "overhead": overhead.measure,
 }
 
 
@@ -91,10 +105,16 @@ def main() -> int:
             print(f"bench: {refusal}", file=sys.stderr)
             return 1
         print(to_markdown(section), flush=True)
-        page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-        page = with_preface(with_section(page, section), PREFACE.format(machine=machine()))
-        PAGE.write_text(page, encoding="utf-8")
+        write(section)
     return 0
+
+
+def write(section: Section) -> None:
+    """Keep a section in its page."""
+    place = PAGES.get(section.name, PAGE)
+    preface = PREFACES.get(section.name, PREFACE).format(machine=machine())
+    page = place.read_text(encoding="utf-8") if place.exists() else ""
+    place.write_text(with_preface(with_section(page, section), preface), encoding="utf-8")
 
 
 if __name__ == "__main__":

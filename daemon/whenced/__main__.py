@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from whenced import config, host, plan
+from whenced import config, host, plan, priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
 from whenced.canary_run import CanaryRunner
 from whenced.capture import CaptureLoop, Parts, boot_ns
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from whenced.data_dir import DataDir
 
 log: Final = logging.getLogger("whenced")
-# Above ordinary jobs: a late drain loses records, and each drain is short.
-_NICE: Final = -10
 _PROVE_AGAIN_S: Final = 5.0
 
 
@@ -111,7 +109,7 @@ class Daemon:
     """The parts of one daemon; `stack` takes them apart in the reverse order."""
 
     def __init__(self, settings: Settings, place: DataDir, stack: ExitStack) -> None:
-        self.started = time.monotonic()
+        self.started = self.ready = time.monotonic()
         self.notifier = Notifier()
         made = _plan_for(settings)
         library = Libbpf()
@@ -200,8 +198,7 @@ class Daemon:
         """Capture until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.loop.stop())
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        priority.set_nice(priority.PATIENT)  # and of the threads that begin from here
         with ExitStack() as stack:
             self._serve_metrics(settings, stack)
             self.uplink.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from whenced import priority
 from whenced.event import events
 from whenced.hash_messages import HashReply
 from whenced.intake import Intake
@@ -70,6 +71,7 @@ class CaptureLoop:
         self._tidied_ns = 0
         self._ended = 0
         self._sealed = 0
+        self._nice: int | None = None
         self._events = select.epoll()
         for fd in (self._intake.fileno(), parts.hasher.fileno(), self._wake_fd):
             self._events.register(fd, select.EPOLLIN)
@@ -84,6 +86,7 @@ class CaptureLoop:
         self._intake.start()
         while not self._stopping:
             self._events.poll(self._patience_s(boot_ns()))
+            self._share_processors(boot_ns())
             started = time.perf_counter()
             self.step(boot_ns())
             self._parts.metrics.drain_seconds.observe(time.perf_counter() - started)
@@ -95,6 +98,13 @@ class CaptureLoop:
         self._intake.close()
         self._flush(boot_ns())
         self._events.close()
+
+    def _share_processors(self, now_ns: int) -> None:
+        """The jobs come first, until the loop falls behind."""
+        wanted = priority.of_loop(self._intake.held_share, self._intake.waited_ns(now_ns))
+        if wanted != self._nice:
+            priority.set_nice(wanted)
+            self._nice = wanted
 
     @property
     def held_rows(self) -> int:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from whenced import priority
 from whenced.code_state import CodeReader
 from whenced.door import Door, go_through
 from whenced.hash_file import Reading
@@ -170,6 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
     threading.excepthook = _end_process
     sys.setswitchinterval(_SWITCH_S)
+    priority.set_nice(priority.PATIENT)
     link = socket.socket(fileno=options.fd)
     settings = Settings(options.cache, options.share, options.limit_bytes)
     probe = _probe(options.probe_fd, options.probe_map_fd)

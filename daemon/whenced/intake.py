@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from whenced import priority
 from whenced.record import Kind
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ _SWAP_ROWS: Final = 1 << 15
 _ROWS_FRESH_NS: Final = 50_000_000
 # Handed over at once: about 0.1 s of the loop's work, so that hash jobs leave in between.
 LOAD_ROWS: Final = 2_000
-# What a flood may make the daemon hold: 58 MB of records, and about as much of texts.
-HELD_ROWS: Final = 300_000
+# What a flood may make the daemon hold: 29 MB of records, and about half as much of texts.
+HELD_ROWS: Final = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Load:
     uses: tuple[Rows, Rows] | None = None
     # A process ended before the counts were taken: somebody may ask soon.
     is_urgent: bool = False
+    taken_ns: int = 0
 
 
 class Intake:
@@ -83,6 +85,17 @@ class Intake:
     def held_rows(self) -> int:
         """Records that wait to be taken."""
         return self._held_rows
+
+    @property
+    def held_share(self) -> float:
+        """How much of the memory for records is in use, 0 to 1."""
+        return self._held_rows / self._limit_rows
+
+    def waited_ns(self, now_ns: int) -> int:
+        """How long the oldest load waits to be taken."""
+        with suppress(IndexError):  # another thread may take the last one
+            return now_ns - self._loads[0].taken_ns
+        return 0
 
     def start(self) -> None:
         """Take from the kernel side from now on, whatever the caller is busy with."""
@@ -120,13 +133,14 @@ class Intake:
         """Take what is there; retire the table of counts when that is due."""
         with self._lock:
             if self._held_rows < self._limit_rows or last:
-                self._drain()
+                self._drain(now_ns)
             if self._is_swap_due(now_ns, last):
                 self._swap(now_ns)
             if self._loads:
                 os.eventfd_write(self._ready_fd, 1)
 
     def _run(self) -> None:
+        priority.set_nice(priority.INTAKE)
         ready = select.poll()
         for fd in (self._kernel.hot.fd, self._stop_fd):
             ready.register(fd, select.POLLIN)
@@ -138,7 +152,7 @@ class Intake:
             self.pump(self._clock_ns())
             time.sleep(_PACE_S)
 
-    def _drain(self) -> None:
+    def _drain(self, now_ns: int) -> None:
         """Hot first, then all texts: so every record that was taken finds its texts."""
         pieces = []
         while len(rows := self._kernel.hot.drain()):
@@ -146,13 +160,14 @@ class Intake:
         texts = self._kernel.text.drain()
         if not pieces:
             if early := list(texts):  # their records are on their way
-                self._loads.append(Load(texts=early))
+                self._loads.append(Load(texts=early, taken_ns=now_ns))
             return
         rows = np.concatenate(pieces)
         self._exit_seen = self._exit_seen or bool((rows["kind"] == Kind.EXIT).any())
         self._held_rows += len(rows)
         for begin in range(0, len(rows), LOAD_ROWS):
-            self._loads.append(Load(rows[begin : begin + LOAD_ROWS], None if begin else texts))
+            part = rows[begin : begin + LOAD_ROWS]
+            self._loads.append(Load(part, None if begin else texts, taken_ns=now_ns))
 
     def _is_swap_due(self, now_ns: int, last: bool) -> bool:
         waited_ns = now_ns - self._swapped_ns
@@ -168,6 +183,6 @@ class Intake:
     def _swap(self, now_ns: int) -> None:
         """Retire the table. Touches that precede its rows are drained first."""
         uses = self._kernel.swap_uses()
-        self._drain()
-        self._loads.append(Load(uses=uses, is_urgent=self._exit_seen))
+        self._drain(now_ns)
+        self._loads.append(Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns))
         self._swapped_ns, self._exit_seen = now_ns, False

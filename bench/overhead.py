@@ -1,0 +1,288 @@
+"""What whence and its peers add to the same jobs, side by side, and what whence itself uses.
+
+Only measures. One run holds them all: round after round, each job bare and under each observer in
+turn. `python -m bench.overhead --help` runs a part and keeps the rest of the last figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.loads import LOADS, Load, prepare
+from bench.peers import Peer, install
+from bench.report import Section
+from bench.stage import Stage, cpu_s, resident_bytes, stage
+
+ROOT = Path(__file__).resolve().parent.parent
+KEEP = ROOT / ".build" / "bench"
+FIGURES = KEEP / "overhead.json"
+ROUNDS = 5
+#: A peer that took so long is not asked again, and is stopped at the second figure.
+SLOW_S, LIMIT_S = 10.0, 120.0
+BARE, WHENCE = "nothing", "whence"
+_WATCH_S = 0.05
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of one job: wall and CPU seconds of the job, and what the daemon needed."""
+
+    wall_s: float
+    cpu_s: float
+    stopped: bool = False
+    daemon: dict[str, float] = field(default_factory=dict)
+
+
+def measure() -> Section:
+    """Run everything; return the table of all jobs and observers."""
+    run(tuple(load.name for load in LOADS), None, ROUNDS)
+    return section()
+
+
+def run(loads: Sequence[str], peers: Sequence[str] | None, rounds: int) -> None:
+    """Measure some jobs under some observers (None: all), and keep the figures on disk."""
+    KEEP.mkdir(parents=True, exist_ok=True)
+    found = install(KEEP / "peers") if peers is None or peers else []
+    wanted = [each for each in found if peers is None or each.name in peers]
+    with stage() as whence:
+        whence.settle()
+        prepare(whence.place, KEEP / "sources")
+        for load in LOADS:
+            if load.name in loads:
+                _keep(load, _measured(whence, load, wanted, rounds), wanted)
+
+
+def _measured(
+    whence: Stage, load: Load, peers: Sequence[Peer], rounds: int
+) -> dict[str, list[Run]]:
+    """Round after round, each observer right after a bare run, so that a ratio has a pair."""
+    runs: dict[str, list[Run]] = {}
+    print(f"{load.name} …", file=sys.stderr, flush=True)
+    whence.stop_daemon()
+    _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))  # caches are warm now
+    for number in range(rounds):
+        for peer in peers:
+            slow = any(each.wall_s > SLOW_S for each in runs.get(peer.name, []))
+            if peer.missing or slow:
+                continue
+            _pair(runs, peer.name, load, whence, lambda peer=peer: _one(whence.place, load, peer))  # type: ignore[misc] # mypy cannot infer a default
+        _pair(runs, WHENCE, load, whence, lambda: _watched(whence, load))
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    whence.start_daemon()
+    return runs
+
+
+def _pair(
+    runs: dict[str, list[Run]], name: str, load: Load, whence: Stage, under: Callable[[], Run]
+) -> None:
+    runs.setdefault(f"{BARE}/{name}", []).append(
+        _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))
+    )
+    runs.setdefault(name, []).append(under())
+
+
+def _one(place: Path, load: Load, peer: Peer) -> Run:
+    load.before(place)
+    with peer.around(place):
+        return _timed(peer.command(load.command, place), place)
+
+
+def _timed(command: list[str], place: Path) -> Run:
+    environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "HOME": str(place),
+                   "LANG": "C.UTF-8", "DO_NOT_TRACK": "1"}  # fmt: skip
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        status: int | None = process.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        status = None
+        subprocess.run(["kill", "--", f"-{process.pid}"], check=False)
+        process.wait()
+    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if status:
+        raise SystemExit(f"bench: {' '.join(command)} ended with status {status}")
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall_s, used_s, status is None)
+
+
+def _watched(whence: Stage, load: Load) -> Run:
+    """Run the job in the captured group, with what daemon and hasher used until all is told."""
+    whence.start_daemon()
+    whence.settle()
+    load.before(whence.place)
+    whence.settle()
+    before = whence.status()["counters"]
+    pids = {who: pid for who, pid in whence.pids().items() if who != "collector"}
+    used_s = {who: cpu_s(pid) for who, pid in pids.items()}
+    with _peak(pids["daemon"]) as peak:
+        run = _timed(["sh", "-c", f"echo $$ > {whence.scope.directory}/cgroup.procs;"
+                      ' exec "$@"', "sh", *load.command], whence.place)  # fmt: skip
+        whence.settle()
+    after = whence.status()["counters"]
+    run.daemon = {
+        "touches": after["touch"]["attempted"] - before["touch"]["attempted"],
+        "lost": sum(after[name]["lost"] - before[name]["lost"] for name in after),
+        "daemon_s": cpu_s(pids["daemon"]) - used_s["daemon"],
+        "hasher_s": cpu_s(pids["hasher"]) - used_s["hasher"],
+        "resident_bytes": peak[0],
+    }
+    whence.stop_daemon()
+    return run
+
+
+@contextmanager
+def _peak(pid: int) -> Iterator[list[int]]:
+    """Give the greatest resident memory of a process while the block runs."""
+    peak, done = [resident_bytes(pid)], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_WATCH_S):
+            peak[0] = max(peak[0], resident_bytes(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def _keep(load: Load, runs: dict[str, list[Run]], peers: Sequence[Peer]) -> None:
+    figures = _figures()
+    kept = figures.setdefault(load.name, {})
+    for name, of_name in runs.items():
+        kept[name] = [
+            {"wall_s": r.wall_s, "cpu_s": r.cpu_s, "stopped": r.stopped, "daemon": r.daemon}
+            for r in of_name
+        ]
+    for peer in peers:
+        if peer.missing:
+            figures.setdefault("missing", {})[peer.name] = peer.missing
+    FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+
+
+def _figures() -> dict[str, Any]:
+    if not FIGURES.exists():
+        return {}
+    known: dict[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+    return known
+
+
+def section() -> Section:
+    """Return the figures that were kept as a table, what whence used as a second one below it."""
+    figures = _figures()
+    missing: dict[str, str] = figures.pop("missing", {})
+    names = [WHENCE, *_peer_names(figures)]
+    rows = [
+        (load.title, _bare(figures[load.name]), *(_ratio(figures[load.name], n) for n in names))
+        for load in LOADS
+        if load.name in figures
+    ]
+    remarks = [_own_table(figures)]
+    remarks += [f"{name} could not be had: {why}." for name, why in missing.items()]
+    return Section(
+        "overhead",
+        "the same jobs under each observer",
+        "≤ x 1.02 for a build, ≤ x 1.01 for an unpacking, < x 1.15 for the shell job",
+        "Wall time of the job, divided by that of a bare run right before it: the median of all"
+        " rounds, with the least and the greatest. In brackets behind it, for whence, the same for"
+        " the CPU time of the job alone: what our programs in the kernel add, whatever else the"
+        f" machine did. A peer that takes more than {SLOW_S:.0f} s has one round, and is stopped"
+        f" after {LIMIT_S:.0f} s.",
+        ("job", "bare", *names),
+        tuple(rows),
+        tuple(remarks),
+    )
+
+
+def _peer_names(figures: dict[str, Any]) -> list[str]:
+    names: dict[str, None] = {}
+    for of_load in figures.values():
+        names |= dict.fromkeys(name for name in of_load if "/" not in name and name != WHENCE)
+    return list(names)
+
+
+def _bare(of_load: dict[str, Any]) -> str:
+    walls = [run["wall_s"] for name in of_load if name.startswith(BARE) for run in of_load[name]]
+    return f"{statistics.median(walls):.2f} s"
+
+
+def _ratio(of_load: dict[str, Any], name: str) -> str:
+    if name not in of_load:
+        return "-"
+    pairs = list(zip(of_load[name], of_load[f"{BARE}/{name}"], strict=True))
+    ratios = [seen["wall_s"] / bare["wall_s"] for seen, bare in pairs]
+    said = f"x {statistics.median(ratios):.2f}"
+    if any(seen["stopped"] for seen, _ in pairs):
+        return f"> {said}, stopped"
+    if len(ratios) > 1:
+        said += f" ({min(ratios):.2f} to {max(ratios):.2f})"
+    if name == WHENCE:
+        said += f" [{statistics.median(s['cpu_s'] / b['cpu_s'] for s, b in pairs):.2f}]"
+    return said
+
+
+def _own_table(figures: dict[str, Any]) -> str:
+    lines = [
+        "What whence used, until everything was hashed and told:",
+        "",
+        "| job | ns added to each operation | first touches | a second | lost | daemon CPU"
+        " | for each touch | hasher CPU | daemon memory, greatest |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    seen = [load for load in LOADS if WHENCE in figures.get(load.name, {})]
+    lines += [_own_row(load, figures[load.name]) for load in seen]
+    return "\n".join(lines)
+
+
+def _own_row(load: Load, of_load: dict[str, Any]) -> str:
+    runs, bare = of_load[WHENCE], of_load[f"{BARE}/{WHENCE}"]
+    middle = {
+        key: statistics.median(run["daemon"][key] for run in runs) for key in runs[0]["daemon"]
+    }
+    added_s = min(r["cpu_s"] for r in runs) - min(r["cpu_s"] for r in bare)
+    each = f"{added_s / load.calls * 1e9:,.0f}" if load.calls else "-"
+    wall_s = statistics.median(run["wall_s"] for run in runs)
+    touches = middle["touches"]
+    cells = (
+        load.title, each, f"{touches:,.0f}", f"{touches / wall_s:,.0f}", f"{middle['lost']:,.0f}",
+        f"{middle['daemon_s']:.2f} s", f"{middle['daemon_s'] / max(1, touches) * 1e6:,.0f} us",
+        f"{middle['hasher_s']:.2f} s",
+        f"{max(run['daemon']['resident_bytes'] for run in runs) / 1e6:.0f} MB",
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> int:
+    """Measure the part that was asked for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="bench.overhead", description=__doc__)
+    parser.add_argument("--loads", default=",".join(load.name for load in LOADS))
+    parser.add_argument("--peers", help="names separated by commas; empty: only bare and whence")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    chosen = parser.parse_args()
+    peers = None if chosen.peers is None else [p for p in chosen.peers.split(",") if p]
+    run(chosen.loads.split(","), peers, chosen.rounds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
