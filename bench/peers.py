@@ -125,7 +125,7 @@ def _venv(home: Path, package: str) -> str:
     try:
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         # isolated: what this environment imports is of no meaning to that one
-        pip = [home / "bin" / "python", "-I", "-m", "pip", "-q", "install", package]
+        pip = [str(home / "bin" / "python"), "-I", "-m", "pip", "-q", "install", package]
         subprocess.run(pip, check=True)
     except subprocess.CalledProcessError:
         return f"pip could not install {package}"
