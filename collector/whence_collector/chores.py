@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from whence_collector import config
+from whence_collector.errors import InvalidSetting
 
 
 def enroll(words: Sequence[str]) -> None:
@@ -28,6 +29,65 @@ def enroll(words: Sequence[str]) -> None:
         f"{into}: ca.pem, host.pem, host.key. Copy them to /etc/whence/tls on {options.host}, and "
         "name them under [tls] in its /etc/whence/uplink.toml."
     )
+
+
+def backup(words: Sequence[str]) -> None:
+    """Copy the database of a collector, whether it runs or not, and read the copy back."""
+    import grpc  # noqa: PLC0415 -- only here
+
+    from whence_collector import admin, backup  # noqa: PLC0415 -- DuckDB takes a while
+    from whence_collector.store import Store  # noqa: PLC0415 -- the same
+
+    parser = chore_parser("backup", "Copy the database, also while the collector serves.")
+    parser.add_argument("file", type=Path, help="the copy; must not be there yet")
+    options = parser.parse_args(words)
+    settings = settings_of(options)
+    if options.file.exists():
+        raise InvalidSetting(f"{options.file} is there already; name a new file")
+    try:
+        reply = admin.ask_backup(admin.socket_of(settings.data_dir))
+        made = backup.Copied(Path(reply.path), reply.size_bytes, reply.blake3, reply.paused_ns)
+    except grpc.RpcError:
+        _must_exist(settings)
+        store = Store(settings.database)  # raises DataDirectoryInUse where one runs after all
+        made = backup.start(store).result()
+        store.close()
+    try:
+        copied = backup.copy(made.path, options.file)
+    finally:
+        made.path.unlink(missing_ok=True)
+    proof = backup.verify(options.file, made.digest)
+    print(
+        f"{options.file}: {copied.size_bytes:,} bytes, {proof.total:,} rows in {len(proof.rows)} "
+        f"tables read back; ingest waited {made.paused_ns / 1e9:.2f} s"
+    )
+
+
+def restore(words: Sequence[str]) -> None:
+    """Put a copy back in the place of the database of a collector that does not run."""
+    from whence_collector import backup  # noqa: PLC0415 -- DuckDB takes a while
+    from whence_collector.database import connect  # noqa: PLC0415 -- the same
+
+    parser = chore_parser("restore", "Put a copy back; the collector must be stopped.")
+    parser.add_argument("file", type=Path, help="a copy that `backup` made")
+    options = parser.parse_args(words)
+    settings = settings_of(options)
+    backup.verify(options.file)
+    if settings.database.exists():
+        connect(settings.database).close()  # raises DataDirectoryInUse while a collector runs
+    proof = backup.restore(options.file, settings.database)
+    print(
+        f"{settings.database}: {proof.total:,} rows in {len(proof.rows)} tables. What stood there "
+        f"is beside it, with {backup.REPLACED} behind its name. Batches that were committed since "
+        "the copy are gone and will be told as lost."
+    )
+
+
+def _must_exist(settings: config.Config) -> None:
+    if not settings.database.exists():
+        raise InvalidSetting(
+            f"{settings.database} is not there; name the collector's --data-dir or --config"
+        )
 
 
 def chore_parser(word: str, description: str) -> argparse.ArgumentParser:
@@ -54,5 +114,7 @@ def settings_of(
 
 
 CHORES: dict[str, Callable[[Sequence[str]], None]] = {
+    "backup": backup,
     "enroll": enroll,
+    "restore": restore,
 }

@@ -30,6 +30,10 @@ class DataDirectoryInUse(CollectorError):
     """Another collector holds the database file."""
 
 
+class BackupUnusable(CollectorError):
+    """A copy of the database cannot be used."""
+
+
 class AddressUnusable(CollectorError):
     """The collector cannot listen where it was told to."""
 

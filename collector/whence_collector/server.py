@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from whence_collector import admin
 from whence_collector import metrics as metrics_page
 from whence_collector.accounting import Accounting
 from whence_collector.config import Config
@@ -103,6 +104,8 @@ async def serve(
         await asyncio.to_thread(_listen_securely, server, config)
         page = metrics_page.serve(metrics, config.host, config.metrics_port)
         stack.push_async_callback(asyncio.to_thread, page.stop)
+        chores = await admin.serve(store, admin.socket_of(config.data_dir))
+        stack.push_async_callback(chores.stop, STOP_GRACE_S)
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         ready(f"{config.host}:{port}")

@@ -21,6 +21,7 @@ GRPC_CODES: dict[type[errors.CollectorError], grpc.StatusCode] = {
     errors.InvalidStream: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.WireTooNew: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DataDirectoryUnusable: grpc.StatusCode.UNAVAILABLE,
     errors.StorageUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.BatchNotStored: grpc.StatusCode.INTERNAL,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
@@ -36,6 +37,7 @@ EXIT_CODES: dict[type[errors.CollectorError], int] = {
     errors.DataDirectoryUnusable: EXIT_USAGE,
     errors.DataDirectoryInUse: EXIT_USAGE,
     errors.AddressUnusable: EXIT_USAGE,
+    errors.BackupUnusable: EXIT_USAGE,
 }
 
 Behavior = Callable[[Any, Any], Any]

@@ -1,11 +1,10 @@
-"""The DuckDB file: opening, migrating, one writer thread, cursors for readers.
+"""The DuckDB file in use: one writer thread, cursors for readers. Knows no table.
 
-The only module that imports duckdb; it knows no table but schema_version.
+With database.py, which opens the file, the only module that imports duckdb.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +14,15 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-import duckdb  # noqa: TID251 -- this is the one module that may
+import duckdb  # noqa: TID251 -- one of the two modules that may
 import pyarrow as pa
 
 from whence_collector.arrow import DATABASE_TYPES, Columns, Inlet, arrow_table
+from whence_collector.database import MIGRATIONS, connect, first_line, migrate
 from whence_collector.errors import (
     CollectorError,
-    DataDirectoryInUse,
-    DataDirectoryUnusable,
     QueryInvalid,
     QueryTooLong,
-    SchemaTooNew,
     StorageUnavailable,
 )
 
@@ -34,23 +31,10 @@ Row = tuple[Any, ...]
 Parsed = dict[str, duckdb.Statement]
 Result = TypeVar("Result")
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 SQL_CURSORS = 4
 SQL_TIME_LIMIT_S = 30
 CLOSE_WAIT_S = 10.0
 
-# Layer 1 of the gate before ad-hoc SQL, and a file that DuckDB 1.5 can open too.
-SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    "storage_compatibility_version": "v1.5.0",
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "python_enable_replacements": "false",
-    "max_expression_depth": "250",
-    "max_temp_directory_size": "16GiB",
-    "memory_limit": "4GiB",
-    "checkpoint_threshold": "1GB",
-}
 SQL_CURSOR_SETTINGS = (
     f"SET max_execution_time = {SQL_TIME_LIMIT_S * 1000}",
     "SET operator_memory_limit = '1GiB'",
@@ -216,6 +200,13 @@ class Store:
         """
         return self._thread.submit(self._transaction, work)
 
+    def still(self, work: Callable[[Path], Result]) -> Future[Result]:
+        """Run work on the writer thread while the file holds all that is committed and no write.
+
+        The future raises StorageUnavailable, or what the work raises.
+        """
+        return self._thread.submit(self._standing_still, work)
+
     @contextmanager
     def cursor(self) -> Iterator[Reader]:
         """Give a reader over one consistent state, on the calling thread.
@@ -276,6 +267,13 @@ class Store:
         with suppress(duckdb.Error):  # a full disk: the WAL stays and is replayed at next start
             self._connection.close()
 
+    def _standing_still(self, work: Callable[[Path], Result]) -> Result:
+        try:
+            self._connection.execute("CHECKPOINT").fetchall()
+        except duckdb.Error as error:
+            raise StorageUnavailable(_storage_sentence(self.database, error)) from error
+        return work(self.database)
+
     def _transaction(self, work: Callable[[Writer], Result]) -> Result:
         committed = False
         try:
@@ -313,8 +311,8 @@ class Store:
                 self._connection = opened
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        connection = _connect(self.database)
-        self.schema_version = _migrate(connection, self._migrations, self._clock())
+        connection = connect(self.database)
+        self.schema_version = migrate(connection, self._migrations, self._clock())
         for _ in range(SQL_CURSORS):
             cursor = connection.cursor()
             for setting in SQL_CURSOR_SETTINGS:
@@ -322,72 +320,6 @@ class Store:
             self._sql_cursors.put(cursor)
         connection.execute("SET lock_configuration = true")
         return connection
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a DuckDB message without its class prefix."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    prefix, separator, rest = text.partition(" Error: ")
-    return rest if separator and len(prefix) < 30 else text
-
-
-def _connect(database: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataDirectoryUnusable(
-            f"data directory {database.parent} cannot be made ({error.strerror}); "
-            "choose another with --data-dir"
-        ) from error
-    settings = SETTINGS | {
-        "temp_directory": str(database.parent / "temporary"),
-        # Waking a second thread costs a small statement more than it gains (measured: 2.3 against
-        # 1.2 ms an insert on two cores), so half of the cores stay with ingest and gRPC.
-        "threads": max(1, (os.cpu_count() or 1) // 2),
-    }
-    try:
-        return duckdb.connect(str(database), config=settings)
-    except duckdb.Error as error:
-        raise _opening_error(database, str(error)) from error
-
-
-def _opening_error(database: Path, message: str) -> CollectorError:
-    if "lock" in message:
-        holder = message.partition("(PID ")[2].partition(")")[0]
-        by = f" by process {holder}" if holder else ""
-        return DataDirectoryInUse(
-            f"{database} is held{by}; stop that collector or choose another --data-dir"
-        )
-    if "version number" in message:
-        return SchemaTooNew(f"{database} was written by a newer DuckDB; install a newer whence")
-    return DataDirectoryUnusable(
-        f"{database} cannot be opened ({message.splitlines()[0]}); "
-        "restore it from a backup or choose another --data-dir"
-    )
-
-
-def _migrate(connection: duckdb.DuckDBPyConnection, migrations: Path, now_ns: int) -> int:
-    """Apply what is missing, each file in a transaction; return the version that stands after."""
-    scripts = {int(path.name[:4]): path for path in sorted(migrations.glob("[0-9]*.sql"))}
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_version "
-        "(version INTEGER NOT NULL, applied_ns BIGINT NOT NULL)"
-    )
-    found = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
-    version = int(found[0][0])
-    newest = max(scripts, default=0)
-    if version > newest:
-        connection.close()
-        raise SchemaTooNew(
-            f"the data directory has schema {version} and this collector knows up to {newest}; "
-            "install a newer whence or choose another --data-dir"
-        )
-    for number in range(version + 1, newest + 1):
-        connection.begin()
-        connection.execute(scripts[number].read_text())
-        connection.execute("INSERT INTO schema_version VALUES (?, ?)", [number, now_ns])
-        connection.commit()
-    return newest
 
 
 def _storage_sentence(database: Path, error: Exception) -> str:

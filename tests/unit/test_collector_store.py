@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from whence_collector.database import MIGRATIONS
 from whence_collector.errors import (
     DataDirectoryInUse,
     DataDirectoryUnusable,
     SchemaTooNew,
     StorageUnavailable,
 )
-from whence_collector.store import MIGRATIONS, Store, Writer
+from whence_collector.store import Store, Writer
 
 
 @pytest.fixture

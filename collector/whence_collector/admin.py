@@ -1,0 +1,70 @@
+"""The administrator's socket: chores of the running collector, for its own user and root alone.
+
+A server of its own, because gRPC serves every service on every port of a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from whence_collector import backup
+from whence_collector.errors import AddressUnusable
+from whence_collector.status import ErrorInterceptor
+from whence_proto.v1 import admin_pb2, admin_pb2_grpc
+
+if TYPE_CHECKING:
+    from whence_collector.store import Store
+
+MODE = 0o600
+BACKUP_TIMEOUT_S = 3600.0
+
+
+class AdminService(admin_pb2_grpc.AdminServicer):
+    """Does what only the process that has the database open can do."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def Backup(self, request: admin_pb2.BackupRequest, context: Any) -> admin_pb2.BackupReply:  # noqa: N802 -- gRPC names it and gives it
+        """Copy the database beside itself."""
+        copied = await asyncio.wrap_future(backup.start(self._store))
+        return admin_pb2.BackupReply(
+            path=str(copied.path),
+            size_bytes=copied.size_bytes,
+            blake3=copied.digest,
+            paused_ns=copied.paused_ns,
+        )
+
+
+def socket_of(data_dir: Path) -> Path:
+    """Return where the socket of a collector is."""
+    return data_dir / "run" / "admin.sock"
+
+
+async def serve(store: Store, path: Path) -> grpc.aio.Server:
+    """Start the server; the caller stops it. Raises AddressUnusable."""
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminService(store), server)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{path}")
+        path.chmod(MODE)
+    except (OSError, RuntimeError) as error:
+        raise AddressUnusable(
+            f"cannot listen at {path} ({error}); choose another --data-dir"
+        ) from error
+    await server.start()
+    return server
+
+
+def ask_backup(path: Path) -> admin_pb2.BackupReply:
+    """Ask the collector behind a socket for a copy. Raises grpc.RpcError."""
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        stub = admin_pb2_grpc.AdminStub(channel)
+        return stub.Backup(admin_pb2.BackupRequest(), timeout=BACKUP_TIMEOUT_S)
