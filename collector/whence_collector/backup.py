@@ -5,35 +5,25 @@ Copies files; runs no SQL of its own (store.py reads a copy back).
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-import time
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from whence_collector.database import rows_by_table
 from whence_collector.errors import BackupUnusable, DataDirectoryUnusable
-from whence_collector.store import Store
+from whence_collector.file_copy import PARTIAL, Copied, copy, digest_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-PIECE_BYTES = 8 << 20
-PARTIAL = ".partial"
+    from whence_collector.store import Store
+
 REPLACED = ".before-restore"
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """A finished copy; writing stood still for ``paused_ns``."""
-
-    path: Path
-    size_bytes: int
-    digest: str
-    paused_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +41,28 @@ class Proof:
 def start(store: Store) -> Future[Copied]:
     """Copy the database beside itself, on the writer's thread: no commit happens meanwhile."""
     target = store.database.with_name(f"backup-{secrets.token_hex(8)}.duckdb")
-    return store.still(lambda database: copy(database, target))
+    return store.still(lambda database: copy_beside(database, target))
 
 
-def copy(source: Path, target: Path) -> Copied:
-    """Copy a file so that it is there whole and durable, or not at all.
+def copy_beside(database: Path, target: Path) -> Copied:
+    """Copy a file that this process has open, by a process that has not.
 
-    Raises DataDirectoryUnusable where there is no room or no right.
+    DuckDB holds the file by a lock that ends when its process closes any descriptor of the file
+    (fcntl(2), "record locks"): one `open` here, and a second collector could take the database.
     """
-    began_ns = time.monotonic_ns()
-    partial = target.with_name(target.name + PARTIAL)
-    digest = blake3()
-    try:
-        with source.open("rb") as file, partial.open("xb") as out:
-            os.fchmod(out.fileno(), 0o600)
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
-                out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
-            size_bytes = out.tell()
-        partial.rename(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataDirectoryUnusable(
-            f"{source} cannot be copied to {target} ({error.strerror}); make room there, or "
-            "choose another place"
-        ) from error
-    return Copied(target, size_bytes, digest.hexdigest(), time.monotonic_ns() - began_ns)
+    command = [sys.executable, "-m", "whence_collector.file_copy", str(database), str(target)]
+    folder = str(Path(__file__).resolve().parent.parent)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": folder},
+    )
+    if done.returncode:
+        raise DataDirectoryUnusable(done.stderr.strip() or f"{database} could not be copied")
+    told = json.loads(done.stdout)
+    return Copied(target, told["size_bytes"], told["digest"], told["paused_ns"])
 
 
 def verify(file: Path, digest: str | None = None) -> Proof:
@@ -114,16 +98,6 @@ def restore(file: Path, database: Path) -> Proof:
             old.replace(old.with_name(old.name + REPLACED))
     target.replace(database)
     return proof
-
-
-def digest_of(file: Path) -> str:
-    """Return the BLAKE3 of a file, hexadecimal. Raises OSError."""
-    digest = blake3()
-    with file.open("rb") as source:
-        os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # from the disk
-        while piece := source.read(PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _log_of(database: Path) -> Path:

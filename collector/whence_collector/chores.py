@@ -35,7 +35,7 @@ def backup(words: Sequence[str]) -> None:
     """Copy the database of a collector, whether it runs or not, and read the copy back."""
     import grpc  # noqa: PLC0415 -- only here
 
-    from whence_collector import admin, backup  # noqa: PLC0415 -- DuckDB takes a while
+    from whence_collector import admin, backup, file_copy  # noqa: PLC0415 -- DuckDB takes a while
     from whence_collector.store import Store  # noqa: PLC0415 -- the same
 
     parser = chore_parser("backup", "Copy the database, also while the collector serves.")
@@ -46,14 +46,14 @@ def backup(words: Sequence[str]) -> None:
         raise InvalidSetting(f"{options.file} is there already; name a new file")
     try:
         reply = admin.ask_backup(admin.socket_of(settings.data_dir))
-        made = backup.Copied(Path(reply.path), reply.size_bytes, reply.blake3, reply.paused_ns)
+        made = file_copy.Copied(Path(reply.path), reply.size_bytes, reply.blake3, reply.paused_ns)
     except grpc.RpcError:
         _must_exist(settings)
         store = Store(settings.database)  # raises DataDirectoryInUse where one runs after all
         made = backup.start(store).result()
         store.close()
     try:
-        copied = backup.copy(made.path, options.file)
+        copied = file_copy.copy(made.path, options.file)
     finally:
         made.path.unlink(missing_ok=True)
     proof = backup.verify(options.file, made.digest)

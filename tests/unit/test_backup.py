@@ -12,7 +12,7 @@ import pytest
 from tests.unit.collector_batches import one_of_each
 from tests.unit.collector_bench import Bench
 
-from whence_collector import backup
+from whence_collector import backup, file_copy
 from whence_collector.chores import CHORES
 from whence_collector.errors import (
     BackupUnusable,
@@ -122,7 +122,7 @@ def test_what_is_no_copy_is_refused_and_nothing_changes(tmp_path: Path, damage: 
 def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_bytes(bytes(100_000))
-    copied = backup.copy(source, target)
+    copied = file_copy.copy(source, target)
     with target.open("r+b") as file:
         file.seek(50_000)
         file.write(b"x")
