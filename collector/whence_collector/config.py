@@ -41,6 +41,8 @@ class Config:
     query_address: str | None = None
     # More names under which the two are reached, for the certificate.
     tls_names: tuple[str, ...] = ()
+    # Days after which the detail of a run is folded (retention.py); 0: never.
+    keep_raw_days: int = 0
     only_check: bool = False  # --check: say whether the settings can be used, serve nothing
 
     @property
@@ -203,6 +205,14 @@ def _listened(value: object) -> str:
     return _text(value)
 
 
+def _days(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    if not 0 <= value <= 36_500:
+        raise ValueError
+    return value
+
+
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError
@@ -213,6 +223,7 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "address": (_text, "HOST:PORT"),
     "data_dir": (_absolute, "an absolute path"),
     "ingest_address": (_listened, "HOST:PORT, another than that of address"),
+    "keep_raw_days": (_days, "a number of days, 0 for ever"),
     "ingest_socket": (_absolute, "an absolute path"),
     "query_address": (_listened, "HOST:PORT, another than that of address"),
     "tls_names": (_names, "a list of host names or addresses"),

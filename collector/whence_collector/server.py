@@ -25,6 +25,7 @@ from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
 from whence_collector.price_book import PriceBookFile
 from whence_collector.recorder import Deriving, Recorder
+from whence_collector.retention import Retention
 from whence_collector.settle import Settler
 from whence_collector.status import ErrorInterceptor
 from whence_collector.store import Store, Writer
@@ -104,6 +105,10 @@ async def serve(
         await asyncio.to_thread(_listen_securely, server, config)
         page = metrics_page.serve(metrics, config.host, config.metrics_port)
         stack.push_async_callback(asyncio.to_thread, page.stop)
+        if config.keep_raw_days:
+            retention = Retention(store, config.keep_raw_days, time.time_ns)
+            folding = asyncio.create_task(retention.run())
+            stack.push_async_callback(_end, folding)
         chores = await admin.serve(store, admin.socket_of(config.data_dir))
         stack.push_async_callback(chores.stop, STOP_GRACE_S)
         await server.start()
