@@ -68,12 +68,18 @@ struct {
 
 enum holder_state { HOLDER_INHERITED = 1, HOLDER_OWNER };
 
+struct holder {
+	__u64 ending_ns;	/* when its exit began, else 0 */
+	__u32 state;		/* enum holder_state */
+	__u32 unused;
+};
+
 /* Processes that opened, registered or inherited; never deleted by pid. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 14);
 	__type(key, __u32); /* tgid */
-	__type(value, __u32);
+	__type(value, struct holder);
 } gpu_holders SEC(".maps");
 
 struct {
@@ -182,9 +188,17 @@ static __noinline int check_file(__u64 address)
 	return 0;
 }
 
-static long check_each(void *map, __u64 *address, struct open_file *open, void *context)
+/*
+ * After something that began at `began_ns` and may have closed several files. One
+ * that a tick found gone before that went by other means.
+ */
+static long check_each(void *map, __u64 *address, struct open_file *open, __u64 *began_ns)
 {
-	if (is_gone(*address, open->inode))
+	if (!is_gone(*address, open->inode))
+		return 0;
+	if (open->gone_ns && open->gone_ns < *began_ns)
+		released(*address, open, open->gone_ns, TICK_NS);
+	else
 		released(*address, open, bpf_ktime_get_boot_ns(), 0);
 	return 0;
 }
@@ -239,7 +253,9 @@ static __always_inline void remember_fd(__u32 tgid, __s32 fd, __u64 address)
 
 static __always_inline void remember_holder(__u32 tgid, __u32 state)
 {
-	bpf_map_update_elem(&gpu_holders, &tgid, &state, BPF_ANY);
+	struct holder holder = { .state = state };
+
+	bpf_map_update_elem(&gpu_holders, &tgid, &holder, BPF_ANY);
 }
 
 static __noinline int gpu_opened(struct task_struct *task, __s32 fd)
@@ -356,6 +372,7 @@ int BPF_PROG(on_gpu_call, struct pt_regs *trusted_regs, long result)
 {
 	struct pt_regs *regs = typed(struct pt_regs, trusted_regs);
 	struct task_struct *task;
+	__u64 now_ns;
 
 	switch (regs->orig_ax) {
 	case CALL_OPEN:
@@ -382,8 +399,9 @@ int BPF_PROG(on_gpu_call, struct pt_regs *trusted_regs, long result)
 	case CALL_EXECVEAT:
 	case CALL_CLOSE_RANGE:
 		task = current_task();
+		now_ns = bpf_ktime_get_boot_ns();
 		if (is_holder(task->tgid))
-			bpf_for_each_map_elem(&gpu_files, check_each, NULL, 0);
+			bpf_for_each_map_elem(&gpu_files, check_each, &now_ns, 0);
 		return 0;
 	}
 	return 0;
@@ -406,9 +424,12 @@ int BPF_PROG(on_gpu_exit, struct task_struct *dying)
 	struct task_struct *task = typed(struct task_struct, dying);
 	struct whence_gpu_record *record;
 	__u32 tgid = task->tgid;
-	__u32 *state = bpf_map_lookup_elem(&gpu_holders, &tgid);
+	struct holder *holder = bpf_map_lookup_elem(&gpu_holders, &tgid);
 
-	if (!state || *state != HOLDER_OWNER || task->signal->live.counter)
+	if (!holder || task->signal->live.counter)
+		return 0;
+	holder->ending_ns = bpf_ktime_get_boot_ns();
+	if (holder->state != HOLDER_OWNER)
 		return 0;
 	record = begin_gpu_record(WHENCE_GPU_ENDED);
 	if (!record)
@@ -423,10 +444,18 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_gpu_switch, bool preempt, struct task_struct *from)
 {
 	struct task_struct *task = typed(struct task_struct, from);
+	struct holder *holder;
+	__u64 began_ns;
+	__u32 tgid;
 
-	if (!(task->__state & TASK_DEAD) || !is_holder(task->tgid))
+	if (!(task->__state & TASK_DEAD))
 		return 0;
-	bpf_for_each_map_elem(&gpu_files, check_each, NULL, 0);
+	tgid = task->tgid;
+	holder = bpf_map_lookup_elem(&gpu_holders, &tgid);
+	if (!holder)
+		return 0;
+	began_ns = holder->ending_ns ?: bpf_ktime_get_boot_ns();
+	bpf_for_each_map_elem(&gpu_files, check_each, &began_ns, 0);
 	return 0;
 }
 

@@ -23,6 +23,8 @@ from whenced.control import ControlSocket
 from whenced.data_dir import claimed
 from whenced.errors import ConfigError, LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
 from whenced.exclusion import Exclusion
+from whenced.gpu_metrics import GpuMetrics
+from whenced.gpu_watch import GpuWatch, Options
 from whenced.greeting import hello
 from whenced.hash_client import HashClient, HasherOptions
 from whenced.hash_jobs import HashJobs
@@ -112,7 +114,7 @@ class Daemon:
         self.started = self.ready = time.monotonic()
         self.notifier = Notifier()
         made = _plan_for(settings)
-        library = Libbpf()
+        self.library = library = Libbpf()
         self.kernel = stack.enter_context(
             Capture(library, made, settings.event_ring_bytes, settings.text_ring_bytes)
         )
@@ -157,10 +159,11 @@ class Daemon:
         builder = BatchBuilder(os.uname().nodename, greeting().boot_id, epoch)
         outbox = Outbox(builder, self.spool, self.capture_started_ns)
         self.hasher = hasher
+        self.gpus = self._gpu_watch(settings, place, stack, greeting().boot_id)
         self.loop = CaptureLoop(
             Parts(
                 self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
-                FlushPolicy(), self.metrics, self._tidy,
+                FlushPolicy(), self.metrics, self._tidy, self.gpus,
             )
         )  # fmt: skip
         self.canary = CanaryRunner(
@@ -168,6 +171,21 @@ class Daemon:
         )
         control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
         stack.callback(control.close)
+
+    def _gpu_watch(
+        self, settings: Settings, place: DataDir, stack: ExitStack, boot_id: str
+    ) -> GpuWatch | None:
+        """Watch GPUs; without any this is a look at /proc/devices now and then."""
+        if not settings.gpu.enabled:
+            return None
+        options = Options(
+            settings.gpu.stand_ins, settings.gpu.nvml, place.daemon / "gpu_holds.json", boot_id
+        )
+        watch = GpuWatch(self.library, self.kernel, options, boot_ns)
+        self.metrics.register(GpuMetrics(watch))
+        watch.start()
+        stack.callback(watch.close)
+        return watch
 
     def _tidy(self, now_ns: int) -> None:
         """About once a second."""
@@ -192,6 +210,9 @@ class Daemon:
             "hash_jobs": self.hasher.outstanding,
             "spool": asdict(self.spool.stats()),
             "uplink": asdict(self.uplink.state()),
+            "gpu": self.gpus.status()
+            if self.gpus
+            else {"accounting": "off", "reason": "turned off by the settings"},
         }
 
     def run(self, settings: Settings) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from whenced.batching import BatchBuilder, FlushPolicy, Outbox
+    from whenced.gpu_watch import GpuWatch
     from whenced.hash_client import HashClient
     from whenced.hash_messages import Request
     from whenced.loader import Capture
@@ -50,6 +51,7 @@ class Parts:
     policy: FlushPolicy
     metrics: Metrics
     housekeeping: Callable[[int], None]  # called about once a second with boot ns
+    gpus: GpuWatch | None = None
 
 
 def boot_ns() -> int:
@@ -118,7 +120,7 @@ class CaptureLoop:
         self._send_requests()
         self._receive_replies(now_ns)
         self._mark_urgent(now_ns)
-        if self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns) == 0:
+        if self._parts.policy.wait_ns(self._waiting, now_ns) == 0:
             self._flush(now_ns)
         if now_ns - self._tidied_ns > _SECOND_NS:
             self._tidied_ns = now_ns
@@ -184,6 +186,8 @@ class CaptureLoop:
         for tap in self.taps:
             tap(rows)
         parts.builder.extend(rows)
+        if parts.gpus is not None:
+            parts.builder.extend(parts.gpus.take(parts.observer.process_key, now_ns))
         losses = self.ledger.rows(parts.kernel.counts(), now_ns)
         parts.builder.extend(losses)
         for row in losses:
@@ -193,13 +197,16 @@ class CaptureLoop:
         parts.metrics.batches.inc(parts.outbox.flush(now_ns, wall_offset_ns))
         parts.policy.flushed(now_ns)
 
+    @property
+    def _waiting(self) -> int:
+        gpus = self._parts.gpus
+        return self._parts.observer.waiting + (gpus.waiting if gpus else 0)
+
     def _patience_s(self, now_ns: int) -> float:
         """How long nothing needs to be done; a record ends the wait at once."""
         waits = [_SECOND_NS]
         if (due_ns := self._parts.versions.jobs.next_due_ns) is not None:
             waits.append(due_ns - now_ns)
-        if (
-            flush_ns := self._parts.policy.wait_ns(self._parts.observer.waiting, now_ns)
-        ) is not None:
+        if (flush_ns := self._parts.policy.wait_ns(self._waiting, now_ns)) is not None:
             waits.append(flush_ns)
         return max(0.0, min(waits) / _SECOND_NS)

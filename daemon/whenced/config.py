@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from whenced.errors import ConfigError
+from whenced.gpu_devices import StandIn, parse_stand_in
 
 DEFAULT_FILE = Path("/etc/whence/whenced.toml")
 PAGE_BYTES = 4096
@@ -38,6 +39,18 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """How GPUs are watched, where there are any."""
+
+    # Off: neither holds nor activity. Nothing is loaded where there is no GPU anyway.
+    enabled: bool = True
+    # NVML keeps the driver awake and blocks resets and MIG changes while it is open.
+    nvml: bool = True
+    # Device nodes that play GPUs, for tests: "MAJOR:MINOR uvm", "MAJOR:MINOR gpu UUID MODEL".
+    stand_ins: tuple[StandIn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How this daemon runs."""
 
@@ -51,6 +64,7 @@ class Settings:
     # Instead of the port: a Unix socket, from which the relay takes the page.
     metrics_socket: Path | None = None
     scope: Scope = field(default_factory=Scope)
+    gpu: GpuSettings = field(default_factory=GpuSettings)
     # Part of one core that hashing may use: half leaves any program the larger part of any core.
     hash_share: float = 0.5
     # As whom contents are read, with the one capability to read them; None: as the daemon itself.
@@ -146,8 +160,12 @@ class _Reader:
             document = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{self._name} is not valid TOML: {error}") from error
-        scope = document.pop("scope", None)
-        values = self._table(document, _fields(Settings) - {"scope"})
+        scope, gpu = document.pop("scope", None), document.pop("gpu", None)
+        values = self._table(document, _fields(Settings) - {"scope", "gpu"})
+        if gpu is not None:
+            if not isinstance(gpu, dict):
+                raise ConfigError(f"{self._place('gpu')}: gpu must be a table, [gpu]")
+            values["gpu"] = GpuSettings(**self._table(gpu, _fields(GpuSettings)))
         if scope is not None:
             if not isinstance(scope, dict):
                 raise ConfigError(f"{self._place('scope')}: scope must be a table, [scope]")
@@ -171,7 +189,7 @@ class _Reader:
         return self._name
 
 
-def _fields(kind: type[Settings | Scope]) -> frozenset[str]:
+def _fields(kind: type[Settings | Scope | GpuSettings]) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(kind))
 
 
@@ -233,6 +251,16 @@ def _ring(value: object) -> int:
     return size
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _stand_ins(value: object) -> tuple[StandIn, ...]:
+    return tuple(parse_stand_in(str(each)) for each in _list(value))
+
+
 def _share(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError
@@ -264,6 +292,9 @@ _PATHS = (_paths, "a list of absolute paths")
 # The kernel takes ring sizes that are a power of two and a multiple of its page.
 _RING = (_ring, f"a power of two from {PAGE_BYTES} to {1 << 30}")
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
+    "enabled": (_flag, "true or false"),
+    "nvml": (_flag, "true or false"),
+    "stand_ins": (_stand_ins, 'a list of "MAJOR:MINOR uvm" and "MAJOR:MINOR gpu UUID MODEL"'),
     "data_dir": (_absolute, "an absolute path"),
     "address": (_address, "host:port with a port from 1 to 65533, or unix:/absolute/path"),
     "metrics_port": (_whole(0, 65535), "a port from 0 (none) to 65535"),

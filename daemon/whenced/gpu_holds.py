@@ -5,7 +5,7 @@ of the process that opened it. Rules (version 1):
   attached  a GPU's node is open: from the open to the release;
   held      a GPU is registered with UVM: from the first successful registration of its UUID
             through the file to its unregistration or the release;
-  orphaned  held, and the process that registered it has ended.
+  orphaned  held, and the process that registered it has ended ORPHAN_NS ago: from its end on.
 A process that only attaches (a monitor) never holds.
 """
 
@@ -25,6 +25,10 @@ ORPHANED: Final = ingest_pb2.GPU_HOLD_KIND_ORPHANED
 EVENT: Final = ingest_pb2.GPU_EDGE_SOURCE_EVENT
 FOUND: Final = ingest_pb2.GPU_EDGE_SOURCE_FOUND
 RESTART: Final = ingest_pb2.GPU_EDGE_SOURCE_RESTART
+
+# The driver takes its time to free what a process had: no orphan before that.
+ORPHAN_NS: Final = 1_000_000_000
+_REMEMBERED: Final = 4096
 
 OpenFile = tuple[int, int]  # address of the struct file, when it was first seen
 
@@ -218,17 +222,22 @@ class Holds:
             self._end(file, each, event.at_ns, EVENT, event.uncertainty_ns)
 
     def _on_ended(self, event: GpuEvent) -> None:
-        """Whoever registered has ended; files that live on are orphans until released."""
-        owner = (event.process.tgid, event.process.start_ns)
-        self._ended[owner] = event.at_ns
+        """Whoever registered has ended: its files are about to be released, or live on."""
+        self._ended[event.process.tgid, event.process.start_ns] = event.at_ns
+        if len(self._ended) > _REMEMBERED:
+            self._ended.pop(next(iter(self._ended)))
+
+    def find_orphans(self, now_ns: int) -> None:
+        """Holds that outlive their process by more than its own end takes are orphans."""
         for file in self._files.values():
             for held in list(file.held.values()):
-                if held.kind == HELD and held.process[:2] == owner:
-                    self._end(file, held, event.at_ns, EVENT, 0)
-                    gpu = str(held.gpu)
-                    self._begin(file, held.process, gpu, ORPHANED, event.at_ns, EVENT, 0)
-        if len(self._ended) > 4096:
-            self._ended.pop(next(iter(self._ended)))
+                ended_ns = self._ended.get(held.process[:2])
+                if held.kind != HELD or ended_ns is None or now_ns - ended_ns < ORPHAN_NS:
+                    continue
+                ended_ns = max(ended_ns, held.start_ns)
+                self._end(file, held, ended_ns, EVENT, 0)
+                gpu = str(held.gpu)
+                self._begin(file, held.process, gpu, ORPHANED, ended_ns, EVENT, 0)
 
     def _on_seen(self, event: GpuEvent) -> None:
         key = (event.file, event.since_ns)

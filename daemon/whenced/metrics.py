@@ -69,6 +69,10 @@ class Metrics:
         """Return them as text for a scrape."""
         return generate_latest(self.registry)
 
+    def register(self, source: Collector) -> None:
+        """Serve what another part knows, too."""
+        self.registry.register(source)
+
     def count_records(self, record_class: str, attempted: int, received: int, lost: int) -> None:
         """Add what happened to records of one class since the last call."""
         self._records["attempted"].labels(record_class).inc(attempted)

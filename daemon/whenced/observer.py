@@ -14,7 +14,7 @@ from whenced.record import USE_KEY, Flag, Kind, Part
 from whenced.rows import CodeRow, NameRow, ProcessKey, Row, StreamRow, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from whenced.processes import Processes
     from whenced.record import Rows
@@ -332,6 +332,11 @@ class Observer:
         if len(self._no_code) > _NO_CODE_LIMIT:
             self._no_code.clear()
         self._no_code[cwd] = now_ns
+
+    @property
+    def process_key(self) -> Callable[[int, int, int], ProcessKey | None]:
+        """Return what names a process by (tgid, start, exec id), None for one that nobody met."""
+        return self._processes.key
 
     @property
     def waiting(self) -> int:
