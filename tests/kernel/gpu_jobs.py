@@ -3,6 +3,8 @@
 Prints "mark NANOSECONDS" (boot clock) where the last reference went, as far as the program can say.
 """
 
+from __future__ import annotations
+
 import array
 import ctypes
 import fcntl
