@@ -19,7 +19,7 @@ ROLES: Final = {
     "collector": ("whence-collector.service",),
 }
 _SETTINGS: Final = {
-    "whence-collector.service": ("collector.toml",),
+    "whence-collector.service": ("collector.toml", "prices.toml"),
     "whence-uplink.service": ("uplink.toml",),
     "whenced.service": ("whenced.toml",),
 }

@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_the_shipped_file_is_valid() -> None:
-    assert read_prices(ROOT / "deploy" / "prices.toml") == PriceBook()
+    assert read_prices(ROOT / "deploy" / "config" / "prices.toml") == PriceBook()
 
 
 def test_however_a_time_is_cut_its_parts_cost_the_whole() -> None:
