@@ -93,3 +93,18 @@ class QueryInvalid(CollectorError):
 
 class QueryTooLong(CollectorError):
     """SQL that ran past its time limit."""
+
+
+# Training requests.
+
+
+class RefusedAct(CollectorError):
+    """An act that a rule of training requests forbids; code names the rule."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class CardIncomplete(CollectorError):
+    """A request that lacks something; the fields are named one by one."""

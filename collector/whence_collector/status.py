@@ -29,6 +29,8 @@ GRPC_CODES: dict[type[errors.CollectorError], grpc.StatusCode] = {
     errors.QueryRefused: grpc.StatusCode.PERMISSION_DENIED,
     errors.QueryInvalid: grpc.StatusCode.INVALID_ARGUMENT,
     errors.QueryTooLong: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.RefusedAct: grpc.StatusCode.PERMISSION_DENIED,
+    errors.CardIncomplete: grpc.StatusCode.INVALID_ARGUMENT,
 }
 
 EXIT_CODES: dict[type[errors.CollectorError], int] = {

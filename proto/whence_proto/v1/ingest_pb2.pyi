@@ -358,6 +358,8 @@ class Hello(google.protobuf.message.Message):
     CAPTURE_STARTED_NS_FIELD_NUMBER: builtins.int
     WALL_OFFSET_NS_FIELD_NUMBER: builtins.int
     FACTS_FIELD_NUMBER: builtins.int
+    VOUCH_KEY_FIELD_NUMBER: builtins.int
+    NODE_TOKEN_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name (nodename of uname)."""
     machine_id: builtins.str
@@ -378,6 +380,12 @@ class Hello(google.protobuf.message.Message):
     """Boot-clock start of this daemon's capture, absolute."""
     wall_offset_ns: builtins.int
     """CLOCK_REALTIME minus CLOCK_BOOTTIME at the same moment."""
+    vouch_key: builtins.bytes
+    """Key of the codes with which this daemon vouches for callers of its host,
+    new in each life of it (see Ticket in request.proto); absent where it does not.
+    """
+    node_token: builtins.str
+    """Shows that the sender is the daemon of a node, so that the key counts."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Named abilities that were probed and seen to fire, sorted."""
@@ -405,9 +413,15 @@ class Hello(google.protobuf.message.Message):
         capture_started_ns: builtins.int = ...,
         wall_offset_ns: builtins.int = ...,
         facts: global___HostFacts | None = ...,
+        vouch_key: builtins.bytes | None = ...,
+        node_token: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["facts", b"facts"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "facts", b"facts", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_node_token", b"_node_token", "_vouch_key", b"_vouch_key", "facts", b"facts", "node_token", b"node_token", "vouch_key", b"vouch_key"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_node_token", b"_node_token", "_vouch_key", b"_vouch_key", "back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "facts", b"facts", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "node_token", b"node_token", "vouch_key", b"vouch_key", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_node_token", b"_node_token"]) -> typing.Literal["node_token"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_vouch_key", b"_vouch_key"]) -> typing.Literal["vouch_key"] | None: ...
 
 global___Hello = Hello
 

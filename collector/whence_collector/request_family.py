@@ -1,0 +1,69 @@
+"""Puts the parts of requests together, and adds their servicer to the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whence_collector.graph import Graph
+from whence_collector.principals import Kind
+from whence_collector.request_answers import Questions
+from whence_collector.request_callers import Callers, token_sha256
+from whence_collector.request_known import Prices
+from whence_collector.request_ledger import RequestLedger
+from whence_collector.request_runs import RunFacts
+from whence_collector.requests import RequestService
+from whence_collector.vouching import Vouching, local_token
+from whence_proto.v1 import request_pb2_grpc
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from whence_collector.store import Store
+
+
+class RequestFamily:
+    """Requests of one collector; add() is called once the store is open."""
+
+    def __init__(self, folder: Path, clock: Callable[[], int] = time.time_ns) -> None:
+        self._folder, self._clock = folder, clock
+        self._local_sha256 = ""
+        self.vouching = Vouching(clock, self._is_node_token)
+        self.ledger: RequestLedger | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Where administrators of this very host reach the collector."""
+        return self._folder / "admin.sock"
+
+    def add(self, server: grpc.aio.Server, store: Store) -> None:
+        """Add the servicer, and listen on the administrators' socket."""
+        self._local_sha256 = token_sha256(local_token(self._folder))
+        graph = Graph()
+        self.ledger = RequestLedger(store, self._clock)
+        questions = Questions(store, graph, Prices(), RunFacts(graph))
+        questions.use(self.ledger)
+        callers = Callers(self.vouching, self._clock)
+        service = RequestService(self.ledger, callers, questions, self._clock)
+        request_pb2_grpc.add_RequestsServicer_to_server(service, server)
+        self.socket.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{self.socket}")
+        self.socket.chmod(0o600)
+
+    def _is_node_token(self, token: str) -> bool:
+        sha256 = token_sha256(token)
+        if sha256 == self._local_sha256:
+            return True
+        if self.ledger is None:
+            return False
+        book = self.ledger.book
+        return any(
+            each.sha256 == sha256
+            and not each.revoked
+            and each.expires_unix_ns > self._clock()
+            and book.principals[each.principal].kind is Kind.NODE
+            for each in book.tokens.values()
+            if each.principal in book.principals
+        )

@@ -1,0 +1,171 @@
+"""What registry, price book and earlier runs know about a card. Reads only."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from whence_collector.answers_content import artifacts_of, consumers_of, versions_of
+from whence_collector.errors import InvalidRequest
+from whence_collector.lookups import among
+from whence_collector.request_card import HOUR_S, usd_text
+
+if TYPE_CHECKING:
+    from whence_collector.request_book import Book
+    from whence_collector.request_card import Card
+    from whence_collector.store import Reader
+
+LIKE_RUNS = 50
+VERSIONS_LOOKED_AT = 2_000
+
+
+class Registry:
+    """Answers for one card, from one state of the database."""
+
+    def __init__(self, reader: Reader, book: Book, prices: Prices, now: int) -> None:
+        self._reader, self._book, self._prices, self._now = reader, book, prices, now
+
+    def contents(self, digest: str) -> list[str]:
+        """Return the full digests that begin so, two at most."""
+        return contents(self._reader, digest)
+
+    def is_test_set(self, digest: str) -> str:
+        """Return how a content is labelled as test data, "" where it is not."""
+        return test_label(self._reader, digest)
+
+    def has_commit(self, commit: str) -> bool:
+        """Whether a run was ever seen at that commit."""
+        found = self._reader.rows(
+            "SELECT 1 FROM run WHERE git_commit IS NOT NULL AND starts_with(git_commit, ?) LIMIT 1",
+            (commit,),
+        )
+        return bool(found)
+
+    def earlier_runs(self, card: Card) -> list[str]:
+        """Return sentences about runs that read the same data, and requests for the same."""
+        sentences = []
+        for request in self._book.requests.values():
+            same = request.card.terms_digest == card.terms_digest
+            if same or (card.datasets and _same_work(request.card, card)):
+                sentences.append(
+                    f"{request.request_id} asked for the same data, model and code "
+                    f"({request.state.value}, {usd_text(request.spent_micro_usd)} spent)"
+                )
+        return sentences[-5:]
+
+    def estimate(self, card: Card) -> dict[str, Any]:
+        """Return the fields of Estimate; empty where the machines are not told."""
+        compute = card.compute
+        if compute.gpu_seconds <= 0:
+            return {}
+        basis: list[str] = []
+        found: dict[str, Any] = {"gpu_seconds": compute.gpu_seconds, "basis": basis}
+        self._by_price(card, found, basis)
+        self._by_like_runs(card, found, basis)
+        return found
+
+    def _by_price(self, card: Card, found: dict[str, Any], basis: list[str]) -> None:
+        compute = card.compute
+        price = self._prices(self._reader, compute.gpu_model, self._now)
+        if price is None:
+            basis.append(f"no price is known for {compute.gpu_model}: `whence prices` lists them")
+            return
+        nano_usd, words = price
+        found["micro_usd_per_gpu_hour"] = nano_usd // 1_000
+        found["micro_usd"] = nano_usd * compute.gpu_seconds // (HOUR_S * 1_000)
+        basis.append(
+            f"{compute.count} × {compute.gpu_model} × {hours_text(compute.duration_s)} at "
+            f"{usd_text(nano_usd // 1_000)} a GPU-hour ({words}): {usd_text(found['micro_usd'])}"
+        )
+
+    def _by_like_runs(self, card: Card, found: dict[str, Any], basis: list[str]) -> None:
+        costs = like_costs(self._reader, card)
+        if not costs:
+            basis.append("no earlier run read this data with a known cost")
+            return
+        middle = int(median(costs))
+        found["like_runs"], found["like_runs_micro_usd"] = len(costs), middle
+        basis.append(
+            f"{len(costs)} earlier run{'s' if len(costs) > 1 else ''} on this data cost "
+            f"{usd_text(middle)} (median)"
+        )
+
+
+def hours_text(duration_s: int) -> str:
+    """Return hours as people write them: "3.2 h"."""
+    return f"{duration_s / HOUR_S:.4f}".rstrip("0").rstrip(".") + " h"
+
+
+def _same_work(one: Card, other: Card) -> bool:
+    return (
+        {each.digest for each in one.datasets} == {each.digest for each in other.datasets}
+        and one.base_model.digest == other.base_model.digest
+        and one.commit == other.commit
+        and one.command == other.command
+    )
+
+
+def contents(reader: Reader, digest: str) -> list[str]:
+    """Return the full BLAKE3 digests that begin so, two at most; none for a malformed one."""
+    if digest.startswith("sha256:"):
+        found = reader.rows(
+            "SELECT lower(hex(blake3)) FROM artifact WHERE starts_with(lower(hex(sha256)), ?) "
+            "LIMIT 2",
+            (digest.removeprefix("sha256:"),),
+        )
+        return [f"blake3:{row[0]}" for row in found]
+    try:
+        return [f"blake3:{each.blake3}" for each in artifacts_of(reader, digest, 2)]
+    except InvalidRequest:
+        return []
+
+
+def readers_of(reader: Reader, digest: str, limit: int) -> list[str]:
+    """Return runs that read a content, newest first."""
+    try:
+        artifacts = artifacts_of(reader, digest, 1)
+    except InvalidRequest:
+        return []
+    if not artifacts:
+        return []
+    versions = [each for each, _ in versions_of(reader, artifacts[0].artifact_id)]
+    if not versions:
+        return []
+    return [run for run, _ in consumers_of(reader, versions[:VERSIONS_LOOKED_AT], limit)]
+
+
+def like_costs(reader: Reader, card: Card) -> list[int]:
+    """Return what runs that read the same data cost, in micro-dollars; only known costs."""
+    runs: list[str] = []
+    for dataset in card.datasets:
+        if dataset.digest and not dataset.digest.startswith("sha256:"):
+            runs += readers_of(reader, dataset.digest, LIKE_RUNS)
+    return [cost for cost in costs_of(reader, runs).values() if cost]
+
+
+def costs_of(reader: Reader, run_ids: list[str]) -> dict[str, int]:
+    """Return the cost of runs with their steps, in micro-dollars; runs without any are left out."""
+    if not run_ids:
+        return {}
+    condition, params = among("run_id", run_ids)
+    rows = reader.rows(
+        f"SELECT run_id, sum(cost_usd * 1000000)::BIGINT FROM spend WHERE {condition} "  # noqa: S608 -- our own names
+        "GROUP BY run_id",
+        params,
+    )
+    return {run: int(cost) for run, cost in rows if cost is not None}
+
+
+def test_label(reader: Reader, digest: str) -> str:
+    """Return the label by which a content counts as test data, "" where it has none."""
+    del reader, digest
+    return ""
+
+
+class Prices:
+    """Finds the price of a GPU model."""
+
+    def __call__(self, reader: Reader, gpu_model: str, now: int) -> tuple[int, str] | None:
+        """Return nano-dollars for a GPU-hour and the row in words, None without a price."""
+        del reader, gpu_model, now
+        return None
