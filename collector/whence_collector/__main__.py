@@ -17,6 +17,7 @@ from whence_collector.derive import Deriver
 from whence_collector.errors import CollectorError, DataDirectoryUnusable
 from whence_collector.notify import Notifier
 from whence_collector.query import QueryService
+from whence_collector.request_family import RequestFamily
 from whence_collector.server import Parts, serve
 
 LOG = logging.getLogger("whence")
@@ -57,7 +58,15 @@ async def _serve(settings: config.Config) -> None:
 
     notifier = Notifier()
     watching = asyncio.create_task(notifier.keep_telling())
-    await serve(settings, Parts(Deriver, QueryService), stopping, ready)
+    requests = RequestFamily(settings.database.parent)
+    parts = Parts(
+        Deriver,
+        QueryService,
+        services=(requests.add,),
+        greeted=requests.vouching.greeted,
+        tasks=(requests.run,),
+    )
+    await serve(settings, parts, stopping, ready)
     notifier.tell("STOPPING=1")
     watching.cancel()
     settings.pid_file.unlink(missing_ok=True)

@@ -18,6 +18,8 @@ from whence_collector.status import ErrorInterceptor
 from whence_proto.v1 import admin_pb2, admin_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from whence_collector.store import Store
 
 MODE = 0o600
@@ -46,10 +48,14 @@ def socket_of(data_dir: Path) -> Path:
     return data_dir / "run" / "admin.sock"
 
 
-async def serve(store: Store, path: Path) -> grpc.aio.Server:
+async def serve(
+    store: Store, path: Path, chores: Sequence[Callable[[grpc.aio.Server], None]] = ()
+) -> grpc.aio.Server:
     """Start the server; the caller stops it. Raises AddressUnusable."""
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
     admin_pb2_grpc.add_AdminServicer_to_server(AdminService(store), server)
+    for add_chores in chores:
+        add_chores(server)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)

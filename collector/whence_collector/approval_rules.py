@@ -23,7 +23,7 @@ def needed(policy: Policy, card: Card) -> int:
     return 2 if card.budget_micro_usd > policy.two_approvals_above_micro_usd else 1
 
 
-def approve(  # noqa: PLR0913 -- everything that a decision consists of
+def approve(
     book: Book,
     caller: Caller,
     request: Request,

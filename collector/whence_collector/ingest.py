@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
 from whence_collector.recorder import Recorded, Recorder, Registration, Submission
 from whence_collector.store import Store
-from whence_collector.tls import check_host
+from whence_collector.tls import check_host, enrolled_host
 from whence_proto.v1 import ingest_pb2 as wire
 from whence_proto.v1 import ingest_pb2_grpc
 
@@ -35,6 +35,14 @@ WIRE_VERSION = 1
 GROUP_ROWS = 60_000  # of one commit at most; its fixed cost is about that of 5,000 rows
 QUEUED_BATCHES = 64
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # then 5 s for as long as storage fails
+
+
+# Told of each daemon: its Hello, its address as gRPC writes it, whether it is proven to be one.
+Greeted = Callable[[wire.Hello, str, bool], None]
+
+
+def ignore(_hello: wire.Hello, _peer: str, _proven: bool) -> None:
+    """Nobody asks to be told of daemons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +178,14 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         identity: Identity,
         *,
         only_enrolled: bool = False,
+        greeted: Greeted | None = None,
     ) -> None:
         self._committer = committer
         self._presence = presence
         self._metrics = metrics
         self._identity = identity
         self._only_enrolled = only_enrolled
+        self._greeted = greeted or ignore
 
     async def Deliver(  # noqa: N802 -- named by the service
         self, request_iterator: AsyncIterator[wire.FromDaemon], context: Any
@@ -184,6 +194,10 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         hello = await self._hello(request_iterator)
         check_host(context.auth_context(), context.peer(), hello.host, demanded=self._only_enrolled)
         registration = await self._committer.register(hello)
+        peer = context.peer()
+        # A certificate, or the permissions of a socket, say that it is that host's daemon.
+        proven = peer.startswith("unix:") or enrolled_host(context.auth_context()) is not None
+        self._greeted(hello, peer, proven)
         yield self._welcome(registration)
         LOG.info("daemon connected host=%s version=%s", hello.host, hello.daemon_version)
         delivery = _Delivery(self._committer, self._metrics, registration.host_id)

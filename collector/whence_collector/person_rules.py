@@ -13,23 +13,28 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+
+def _names(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
 # Programs that let agents run commands; told by name, script or package in their words.
-AGENTS = frozenset(
-    """aider amp claude claude-code codex continue copilot crush cursor cursor-agent devin droid
-    gemini gemini-cli goose kilocode kiro opencode openhands plandex q qwen roo swe-agent warp-agent
-    windsurf""".split()
+AGENTS = _names(
+    "aider amp claude claude-code codex continue copilot crush cursor cursor-agent devin droid",
+    "gemini gemini-cli goose kilocode kiro opencode openhands plandex q qwen roo swe-agent",
+    "warp-agent windsurf",
 )
 AGENT_WORDS = re.compile(
     r"(claude-code|@openai/codex|gemini-cli|aider|opencode|openhands|swe-?agent|goose|cursor-agent"
     r"|copilot|mcp[-_]server)",
     re.IGNORECASE,
 )
-SHELLS = frozenset("bash zsh fish dash ash ksh mksh tcsh csh sh nu xonsh elvish".split())
+SHELLS = _names("bash zsh fish dash ash ksh mksh tcsh csh sh nu xonsh elvish")
 # Between a person's log-in and their shell: they show a terminal or change the user.
-PASSAGES = frozenset(
-    "tmux tmux:server screen SCREEN zellij dtach abduco mosh-server sudo su doas login script".split()
+PASSAGES = _names(
+    "tmux tmux:server screen SCREEN zellij dtach abduco mosh-server sudo su doas login script"
 )
-LOGINS = frozenset("sshd sshd-session sshd-auth login".split())
+LOGINS = _names("sshd sshd-session sshd-auth login")
 INTERPRETERS = re.compile(r"^(python[0-9.]*|node|bun|deno|ruby|perl|java)$")
 WORDS_LOOKED_AT = 3
 
@@ -148,25 +153,31 @@ def _way_to_login(ancestry: Sequence[Seen]) -> Sequence[Seen] | str:
             f"this was not asked by the command whence but by {caller.words()}: "
             "decide with `whence request`"
         )
-    shells = 0
+    below_shell = False
     for number, each in enumerate(ancestry[1:], start=1):
-        if each.name in LOGINS and each.exe_is_systems and shells:
+        if each.name in LOGINS and each.exe_is_systems and below_shell:
             return _login_group(ancestry[number:])
-        if not each.exe_is_systems:
-            return f"between you and this command stands {each.words()}, no program of the system"
-        if each.name in SHELLS:
-            if not is_interactive(each):
-                return f"this was started by a script, {each.words()}: type the decision in a shell"
-            shells += 1
-        elif each.name not in PASSAGES:
-            return (
-                f"between your log-in and this command stands {each.words()}: "
-                "type the decision in a shell of a log-in"
-            )
+        if hindrance := _hindrance(each):
+            return hindrance
+        below_shell = below_shell or each.name in SHELLS
     return (
         "no log-in stands above this command: log in (ssh, console) and type it in that shell, "
         "or sign the decision elsewhere"
     )
+
+
+def _hindrance(each: Seen) -> str:
+    """Say why a process between log-in and command makes it no person's act; "" where it may be."""
+    if not each.exe_is_systems:
+        return f"between you and this command stands {each.words()}, no program of the system"
+    if each.name in SHELLS and not is_interactive(each):
+        return f"this was started by a script, {each.words()}: type the decision in a shell"
+    if each.name not in SHELLS and each.name not in PASSAGES:
+        return (
+            f"between your log-in and this command stands {each.words()}: "
+            "type the decision in a shell of a log-in"
+        )
+    return ""
 
 
 def is_client(seen: Seen) -> bool:
@@ -213,8 +224,8 @@ def _relayed(
             )
         if each.peer_address in node_addresses:
             return (
-                f"this log-in came from {each.peer_address}, another observed host, where a program "
-                "could have made it: log in directly from your own machine"
+                f"this log-in came from {each.peer_address}, another observed host, where a "
+                "program could have made it: log in directly from your own machine"
             )
     return ""
 

@@ -188,7 +188,7 @@ def _target(reader: Reader, text: str) -> str:
         try:
             return resolve_run(reader, text)
         except (NotFound, InvalidRequest):
-            if len(text) < 6:  # noqa: PLR2004 -- shorter than any digest's prefix
+            if len(text) < 6:
                 raise
     found = artifacts_of(reader, text, 2)
     if not found:

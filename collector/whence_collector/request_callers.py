@@ -36,7 +36,7 @@ class Callers:
         self._vouching, self._clock = vouching, clock
 
     def of(self, book: Book, metadata: Iterable[tuple[str, Any]], peer: str) -> Caller:
-        """Return the caller; NOBODY for one that shows nothing. Raises RefusedAct for a bad proof."""
+        """Return the caller, NOBODY for one that shows nothing; RefusedAct for a bad proof."""
         shown = dict(metadata)
         ticket, token = shown.get(TICKET), _bearer(shown)
         judged = self._judged(ticket) if ticket else None

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, cast
+from typing import Any
 
 SCHEMA = "whence.request/1"
 MICRO_USD = 1_000_000
@@ -108,7 +108,7 @@ def card_of(document: Mapping[str, Any]) -> Card:
     plain["compute"] = Compute(**plain["compute"])
     plain["reviewers"] = tuple(plain["reviewers"])
     plain["labels"] = tuple((name, value) for name, value in plain["labels"])
-    return Card(**cast("dict[str, Any]", plain))
+    return Card(**plain)
 
 
 def changed_fields(older: Card, newer: Card) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def changed_fields(older: Card, newer: Card) -> tuple[str, ...]:
 
 
 def usd_text(micro_usd: int) -> str:
-    """Return money as people write it: "$984.00", with more digits only where they say something."""
+    """Return money as people write it: "$984.00", more digits only where they say something."""
     sign, amount = ("-" if micro_usd < 0 else ""), abs(micro_usd)
     whole, rest = divmod(amount, MICRO_USD)
     digits = f"{rest:06d}".rstrip("0").ljust(2, "0")

@@ -212,7 +212,7 @@ def _reviewers(card: Card, book: Book, requester: Principal) -> Iterator[Finding
         yield _error(
             "reviewers",
             "few",
-            f"a budget of {usd_text(card.budget_micro_usd)} takes two approvals; name two reviewers",
+            f"a budget of {usd_text(card.budget_micro_usd)} takes two approvals; name two",
         )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from whence_collector.store import Store
+
+
+LOG = logging.getLogger("whence.requests")
+TICK_S = 5.0
 
 
 class RequestFamily:
@@ -48,9 +55,24 @@ class RequestFamily:
         callers = Callers(self.vouching, self._clock)
         service = RequestService(self.ledger, callers, questions, self._clock)
         request_pb2_grpc.add_RequestsServicer_to_server(service, server)
+        self._listen(server)
+
+    def _listen(self, server: grpc.aio.Server) -> None:
+        """Open the administrators' socket: 0600 before anybody can connect (umask)."""
         self.socket.unlink(missing_ok=True)
-        server.add_insecure_port(f"unix:{self.socket}")
-        self.socket.chmod(0o600)
+        before = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{self.socket}")
+        except RuntimeError:  # a path above 107 bytes, say
+            LOG.exception("%s cannot be made: principals cannot be managed here", self.socket)
+        finally:
+            os.umask(before)
+
+    async def run(self) -> None:
+        """Do what time brings, until cancelled."""
+        while self.ledger is not None:
+            await asyncio.sleep(TICK_S)
+            await asyncio.to_thread(self.ledger.tick)
 
     def _is_node_token(self, token: str) -> bool:
         sha256 = token_sha256(token)

@@ -74,7 +74,7 @@ class Registry:
         found["micro_usd_per_gpu_hour"] = nano_usd // 1_000
         found["micro_usd"] = nano_usd * compute.gpu_seconds // (HOUR_S * 1_000)
         basis.append(
-            f"{compute.count} × {compute.gpu_model} × {hours_text(compute.duration_s)} at "
+            f"{compute.count} x {compute.gpu_model} x {hours_text(compute.duration_s)} at "
             f"{usd_text(nano_usd // 1_000)} a GPU-hour ({words}): {usd_text(found['micro_usd'])}"
         )
 

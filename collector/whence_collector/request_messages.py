@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from whence_collector.approval_rules import needed
@@ -14,6 +15,8 @@ from whence_proto.v1 import request_pb2 as wire
 if TYPE_CHECKING:
     from whence_collector.request_book import Book, Comment, Request, Review
 
+# Also what ssh-keygen takes as a principal, without patterns.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._@+-]{0,63})?")
 APPROVAL_NAMESPACE = "whence.approval"
 
 
@@ -201,13 +204,11 @@ def principal_from(message: wire.Principal) -> Principal:
         roles = frozenset(Role(role) for role in message.roles)
     except ValueError as error:
         raise InvalidRequest(f"{error}; kinds and roles are in docs/requests.md") from error
-    if (
-        kind is Kind.SYSTEM
-        or not message.name
-        or "/" in message.name.strip("/")
-        and (kind is not Kind.AGENT)
-    ):
-        raise InvalidRequest("a principal has a name without / and is human, agent or node")
+    if kind is Kind.SYSTEM or not NAME.fullmatch(message.name):
+        raise InvalidRequest(
+            f"{message.name!r} cannot be a principal: write letters, digits, . _ @ + - and, "
+            "for an agent, OWNER/NAME; the kind is human, agent or node"
+        )
     if (kind is Kind.AGENT) != bool(message.owner):
         raise InvalidRequest("an agent has an owner and nobody else has; give --owner for agents")
     return Principal(
@@ -232,7 +233,7 @@ def policy_message(policy: Policy) -> wire.PolicyRequest:
     return wire.PolicyRequest(**policy.document())
 
 
-def policy_changes(message: wire.PolicyRequest) -> dict[str, Any]:
+def policy_changes(message: Any) -> dict[str, Any]:
     """Return the rules that a message gives."""
     names = [field.name for field in message.DESCRIPTOR.fields]
     return {name: getattr(message, name) for name in names if message.HasField(name)}

@@ -50,7 +50,7 @@ def require(caller: Caller, role: Role, act: str) -> None:
         )
 
 
-def file(  # noqa: PLR0913 -- what a filing consists of
+def file(
     book: Book,
     caller: Caller,
     card: Card,
@@ -176,7 +176,7 @@ def submit(book: Book, caller: Caller, request_id: str) -> list[Draft]:
     return [Draft("request.submitted", request.request_id, {"state": State.FILED.value})]
 
 
-def review(  # noqa: PLR0913 -- what a review consists of
+def review(
     book: Book,
     caller: Caller,
     request_id: str,
@@ -224,7 +224,7 @@ def _said(text: str) -> str:
     return text
 
 
-def claim(  # noqa: PLR0913 -- what a claim consists of
+def claim(
     book: Book, caller: Caller, request_id: str, claim_id: str, host: str, at_unix_ns: int
 ) -> list[Draft]:
     """Take an approved request in hand; the first one wins. The claimant may renew it."""

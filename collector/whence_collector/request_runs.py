@@ -5,7 +5,7 @@ Reads only; what a fit means is decided in request_watch.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from whence_collector import answer_rows as rows
@@ -50,7 +50,7 @@ class RunRow:
     parent_run_id: str | None
     host: str
     user: str | None
-    git_modified: tuple[str, ...]
+    git_modified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class RunFacts:
             return []
         condition, params = among("r.run_id", list(run_ids))
         found = {
-            row[0]: RunRow(*row[:10], tuple(row[10] or ()))
+            row[0]: replace(RunRow(*row), git_modified=tuple(row[-1] or ()))
             for row in reader.rows(f"{RUN} WHERE {condition}", params)
         }
         return [found[run_id] for run_id in run_ids if run_id in found]

@@ -8,7 +8,7 @@ import importlib.metadata
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from whence_collector import metrics as metrics_page
 from whence_collector.accounting import Accounting
 from whence_collector.config import Config
 from whence_collector.errors import AddressUnusable
-from whence_collector.ingest import Committer, Identity, IngestService
+from whence_collector.ingest import Committer, Greeted, Identity, IngestService, ignore
 from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
 from whence_collector.price_book import PriceBookFile
@@ -51,6 +51,11 @@ class Parts:
     make_queries: Callable[[Store, Presence, str], query_pb2_grpc.QueryServicer]
     # Each adds one more servicer: a family of questions with a .proto of its own.
     services: tuple[Callable[[grpc.aio.Server, Store], None], ...] = ()
+    # The same, on the administrator's socket.
+    chores: tuple[Callable[[grpc.aio.Server], None], ...] = ()
+    greeted: Greeted = ignore
+    # Each runs beside the server until it stops.
+    tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
 
 
 def own_version() -> str:
@@ -93,7 +98,12 @@ async def serve(
         stack.push_async_callback(_end, accounting)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         service = IngestService(
-            committer, presence, metrics, own_identity(), only_enrolled=config.only_enrolled
+            committer,
+            presence,
+            metrics,
+            own_identity(),
+            only_enrolled=config.only_enrolled,
+            greeted=parts.greeted,
         )
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())
@@ -109,10 +119,12 @@ async def serve(
             retention = Retention(store, config.keep_raw_days, time.time_ns)
             folding = asyncio.create_task(retention.run())
             stack.push_async_callback(_end, folding)
-        chores = await admin.serve(store, admin.socket_of(config.data_dir))
+        chores = await admin.serve(store, admin.socket_of(config.data_dir), parts.chores)
         stack.push_async_callback(chores.stop, STOP_GRACE_S)
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
+        for task in parts.tasks:
+            stack.push_async_callback(_end, asyncio.create_task(_as_coroutine(task)))
         ready(f"{config.host}:{port}")
         await _until(stopping, committing)
 
@@ -124,6 +136,10 @@ async def _until(stopping: asyncio.Event, committing: asyncio.Task[None]) -> Non
     waiting.cancel()
     if committing.done():
         committing.result()
+
+
+async def _as_coroutine(task: Callable[[], Awaitable[None]]) -> None:
+    await task()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -27,10 +27,12 @@ def verify_signature(text: str, who: str, ssh_keys: Sequence[str], signature: st
         raise RefusedAct("signature", "the signature is too long; sign with ssh-keygen -Y sign")
     with tempfile.TemporaryDirectory(prefix="whence-signature-") as folder:
         signers, signed = Path(folder, "signers"), Path(folder, "signature")
-        signers.write_text("".join(f"{who} {key}\n" for key in ssh_keys), encoding="utf-8")
+        signers.write_text(
+            "".join(f"{who} {key.splitlines()[0]}\n" for key in ssh_keys), encoding="utf-8"
+        )
         signed.write_text(signature, encoding="utf-8")
-        command = ["ssh-keygen", "-Y", "verify", "-f", signers, "-I", who]
-        command += ["-n", APPROVAL_NAMESPACE, "-s", signed]
+        command = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", who]
+        command += ["-n", APPROVAL_NAMESPACE, "-s", str(signed)]
         try:
             done = subprocess.run(
                 command, input=text.encode(), capture_output=True, timeout=TIMEOUT_S, check=False
