@@ -70,6 +70,11 @@ class Client:
     ) -> None:
         self.close()
 
+    @property
+    def channel(self) -> grpc.Channel:
+        """The channel, for families of questions that have a stub of their own."""
+        return self._channel
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()

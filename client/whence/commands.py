@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TextIO
 
-from whence import render, render_run, render_status, render_tree, sql
+from whence import commands_requests, render, render_run, render_status, render_tree, sql
 from whence.client import Client
 from whence.content import as_digest, hash_file, real_path
 from whence.doctor import all_well, check_collector, check_daemon, check_host, control_socket
@@ -360,4 +360,4 @@ _LOOKING: Mapping[str, Run] = {
     "doctor": run_doctor,
 }
 # One family for each pair options_FAMILY.py, commands_FAMILY.py.
-RUNS: Mapping[str, Run] = {**_LOOKING}
+RUNS: Mapping[str, Run] = {**_LOOKING, **commands_requests.RUNS}

@@ -13,13 +13,14 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from whenced import config, host, plan, priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
 from whenced.canary_run import CanaryRunner
 from whenced.capture import CaptureLoop, Parts, boot_ns
-from whenced.control import ControlSocket
+from whenced.control import OPEN_IDLE_S, ControlSocket
 from whenced.data_dir import claimed
 from whenced.errors import ConfigError, LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
 from whenced.exclusion import Exclusion
@@ -43,6 +44,8 @@ from whenced.spool import Spool
 from whenced.text import TextStore
 from whenced.uplink import Uplink
 from whenced.versions import Versions
+from whenced.vouch import Voucher
+from whenced.vouch import socket_of as vouch_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +110,18 @@ def _plan_for(settings: Settings) -> plan.Plan:
     return made
 
 
+def _open_to_callers(voucher: Voucher, data_dir: Path, stack: ExitStack) -> None:
+    """Let any process of this host ask for a ticket; capture goes on without."""
+    path = vouch_socket(data_dir)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        desk = ControlSocket(path, {"vouch": voucher}, OPEN_IDLE_S, open_to_all=True)
+    except OSError as error:
+        log.warning("callers cannot be vouched for: %s: %s", path, error.strerror)
+        return
+    stack.callback(desk.close)
+
+
 class Daemon:
     """The parts of one daemon; `stack` takes them apart in the reverse order."""
 
@@ -139,7 +154,11 @@ class Daemon:
         epoch = secrets.token_hex(16)
         self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
         stack.callback(self.spool.close)
-        greeting = hello(made, self.capture_started_ns)
+        names = HostNames()
+        self.processes = Processes(names)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
+        greeting = hello(made, self.capture_started_ns, vouch=voucher.greeting)
         self.uplink = Uplink(
             settings.address, greeting, self.spool, self.exclusion.leave_out_collector
         )
@@ -149,7 +168,6 @@ class Daemon:
             self.capture_started_ns // 1_000_000_000,
             HashJobs(os.stat("/proc/self/ns/mnt").st_ino),  # noqa: PTH116 (a namespace, not a path)
         )
-        self.processes = Processes(HostNames())
         observer = Observer(
             self.processes,
             self.versions,
@@ -171,6 +189,7 @@ class Daemon:
         )
         control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
         stack.callback(control.close)
+        _open_to_callers(voucher, settings.data_dir, stack)
 
     def _gpu_watch(
         self, settings: Settings, place: DataDir, stack: ExitStack, boot_id: str

@@ -9,24 +9,45 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 log = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+PEER = "peer"  # set in each request; what a client says of it is undone
 
 LINE_BYTES = 64 << 10
 # doctor, a person and a watchdog fit; a loop that forgets to close does not harm.
 CLIENTS = 8
 IDLE_S = 10.0
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_SO_PEERPIDFD = 77  # Linux 6.5
+OPEN_IDLE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who connected, as the kernel says. The id may be another's by the time it is used.
+
+    pidfd is -1 where the kernel has none to give; it tells whether that very process still lives.
+    """
+
+    pid: int
+    uid: int
+    pidfd: int = -1
+
+    def is_alive(self) -> bool:
+        """Whether the process that connected has not ended; True where the kernel cannot tell."""
+        return self.pidfd < 0 or not select.select([self.pidfd], [], [], 0)[0]
 
 
 class RequestFailed(Exception):  # noqa: N818 - an outcome that a handler reports to its client
@@ -40,14 +61,23 @@ class ControlSocket:
     request that cannot be served is answered ``{"ok": false, "error": "…"}``. Raises OSError when
     the socket cannot be made; a socket file that a dead daemon left is replaced (the caller holds
     the lock of the data directory). ``idle_s`` bounds the wait for a whole line.
+    ``open_to_all``: any user may connect. Handlers find the Peer in the request.
     """
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler], idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handlers: Mapping[str, Handler],
+        idle_s: float = IDLE_S,
+        *,
+        open_to_all: bool = False,
+    ) -> None:
         self._path, self._handlers, self._idle_s = path, dict(handlers), idle_s
+        self._open_to_all = open_to_all
         self._places = threading.BoundedSemaphore(CLIENTS)
         self._clients: set[socket.socket] = set()
         self._closing = False
-        self._listener = _listen(path)
+        self._listener = _listen(path, 0o666 if open_to_all else 0o600)
         self._thread = threading.Thread(target=self._accept_loop, name="control", daemon=True)
         self._thread.start()
 
@@ -70,7 +100,8 @@ class ControlSocket:
                 # Closed, or out of file descriptors: a busy loop would not free any.
                 time.sleep(0.0 if self._closing else 0.1)
                 continue
-            if not _is_allowed(client) or not self._places.acquire(blocking=False):
+            allowed = self._open_to_all or _is_allowed(client)
+            if not allowed or not self._places.acquire(blocking=False):
                 client.close()
                 continue
             self._clients.add(client)
@@ -80,17 +111,17 @@ class ControlSocket:
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            with client:
+            with client, _peer_of(client) as peer:
                 for line in _lines(client, self._idle_s):
                     client.settimeout(self._idle_s)
-                    client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+                    client.sendall(json.dumps(self._answer(line, peer)).encode() + b"\n")
         except OSError as error:
             log.debug("a control client went away: %s", error)
         finally:
             self._clients.discard(client)
             self._places.release()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -100,6 +131,7 @@ class ControlSocket:
         handler = self._handlers.get(str(request.get("do")))
         if handler is None:
             return _error(f'"do" must be one of {", ".join(sorted(self._handlers))}')
+        request[PEER] = peer
         try:
             return handler(request)
         except RequestFailed as failure:
@@ -118,15 +150,15 @@ def ask(path: Path, request: Mapping[str, Any], timeout_s: float = 30.0) -> dict
             return answer
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, mode: int) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # 0600 before anybody can connect: the mode of the socket is that of its descriptor.
-        os.fchmod(listener.fileno(), 0o600)
+        # Closed before anybody can connect: the mode of the socket is that of its descriptor.
+        os.fchmod(listener.fileno(), mode)
         with _short(path) as short:
             listener.bind(short)
-        path.chmod(0o600)
+        path.chmod(mode)
         listener.listen(CLIENTS)
     except OSError:
         listener.close()
@@ -142,6 +174,21 @@ def _short(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _peer_of(client: socket.socket) -> Iterator[Peer]:
+    peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    pid, uid, _ = _PEER.unpack(peer)
+    try:
+        pidfd = client.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:  # an older kernel, or the process has ended already
+        yield Peer(pid, uid)
+        return
+    try:
+        yield Peer(pid, uid, pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def _is_allowed(client: socket.socket) -> bool:

@@ -21,9 +21,15 @@ WIRE_VERSION: Final = 1
 
 
 def hello(
-    plan: Plan, capture_started_ns: int, root: Path = Path("/")
+    plan: Plan,
+    capture_started_ns: int,
+    root: Path = Path("/"),
+    vouch: Callable[[], tuple[bytes, str]] | None = None,
 ) -> Callable[[], ingest_pb2.Hello]:
-    """Return what makes a Hello at each connection: the clock offset may have moved."""
+    """Return what makes a Hello at each connection: the clock offset may have moved.
+
+    ``vouch`` gives the key of tickets and the token of the node; the token may be new each time.
+    """
     machine_id = ""
     with suppress(OSError):
         machine_id = (root / "etc/machine-id").read_text(encoding="ascii").strip()
@@ -32,7 +38,7 @@ def hello(
     facts = host_facts(root)
 
     def make() -> ingest_pb2.Hello:
-        return ingest_pb2.Hello(
+        made = ingest_pb2.Hello(
             host=uname.nodename,
             machine_id=machine_id,
             boot_id=boot_id,
@@ -46,5 +52,8 @@ def hello(
             wall_offset_ns=time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             facts=facts,
         )
+        if vouch is not None:
+            made.vouch_key, made.node_token = vouch()
+        return made
 
     return make

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Aggregates of a process are drained up to a second after its end.
 _REMEMBER_ENDED_NS: Final = 20_000_000_000
+_ANCESTORS: Final = 64  # that are kept and told
 
 
 class Names(Protocol):
@@ -49,6 +50,9 @@ class Life:
     row: StartRow  # of the newest image
     variables: Variables | None = None  # of the newest image, None where not known
     ended_ns: int | None = None
+    # Who forked it, kept while it lives: an ancestry outlasts the processes that it goes through.
+    parent: Life | None = None
+    depth: int = 0
     keys: dict[int, ProcessKey] = field(default_factory=dict)  # by exec_id, as they are asked for
 
     def image(self, exec_id: int) -> int:
@@ -73,6 +77,28 @@ class Processes:
     def waiting(self) -> int:
         """Rows that take_rows() would give."""
         return len(self._forked) + len(self._rows)
+
+    def ancestry(self, tgid: int) -> list[Life]:
+        """The living process of an id, who forked it, and so on; empty for one never met.
+
+        Any thread may ask. The parents are those of the forks: who was adopted since is no one's
+        child here.
+        """
+        found = [
+            life
+            for key, life in list(self._lives.items())
+            if key[0] == tgid and life.ended_ns is None
+        ]
+        chain = [max(found, key=lambda life: life.row.process.start_ns)] if found else []
+        while chain and len(chain) <= _ANCESTORS:
+            last = chain[-1]
+            above = last.parent
+            if above is None and last.row.parent is not None:
+                above = self._lives.get((last.row.parent.tgid, last.row.parent.start_ns))
+            if above is None:
+                break
+            chain.append(above)
+        return chain
 
     def take_rows(self) -> list[StartRow | EndRow | EnvironmentRow]:
         """Rows since the last call; a fork that became an exec is one row."""
@@ -115,7 +141,11 @@ class Processes:
                 cwd=inherited.cwd,
             )
         variables = None if parent is None else parent.variables
-        self._lives[event.tgid, event.start_ns] = Life(event.exec_id, row, variables)
+        life = Life(event.exec_id, row, variables)
+        self._lives[event.tgid, event.start_ns] = life
+        # A program that forks itself on and on and leaves would keep a chain without an end.
+        if parent is not None and parent.depth < _ANCESTORS:
+            life.parent, life.depth = parent, parent.depth + 1
         self._forked[key] = row
 
     def on_exec(self, event: Event, texts: Texts, exe_file: FileVersion) -> ProcessKey:
