@@ -86,7 +86,7 @@ def card_of(fields: Mapping[str, Any], now_unix_ns: int) -> wire.Card:
             card.expires_unix_ns = _moment(_text(given, value), now_unix_ns)
         else:
             _FIELDS[name](card, value)
-    return card  # type: ignore[no-any-return]
+    return card
 
 
 def _text(name: str, value: object) -> str:

@@ -63,6 +63,7 @@ async def _serve(settings: config.Config) -> None:
         Deriver,
         QueryService,
         services=(requests.add,),
+        chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
         tasks=(requests.run,),
     )

@@ -5,12 +5,11 @@ A new chore is a row of CHORES; a chore raises CollectorError for what a person 
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from whence_collector import config
+from whence_collector.chore_options import chore_parser, settings_of
 from whence_collector.errors import InvalidSetting
 
 
@@ -90,30 +89,17 @@ def _must_exist(settings: config.Config) -> None:
         )
 
 
-def chore_parser(word: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every chore has."""
-    parser = argparse.ArgumentParser(
-        prog=f"whence-collector {word}", description=description, allow_abbrev=False
-    )
-    parser.add_argument("--config", metavar="FILE", help="settings of the collector")
-    parser.add_argument("--data-dir", metavar="DIR", help="its data directory")
-    return parser
+def _about_requests(word: str) -> Callable[[Sequence[str]], None]:
+    def chore(words: Sequence[str]) -> None:
+        from whence_collector.request_chores import REQUEST_CHORES  # noqa: PLC0415 -- loads gRPC
 
+        REQUEST_CHORES[word](words)
 
-def settings_of(
-    options: argparse.Namespace, environment: Mapping[str, str] = os.environ
-) -> config.Config:
-    """Return the settings of the collector that a chore is about. Raises InvalidSetting."""
-    words = [
-        word
-        for name in ("config", "data_dir")
-        if getattr(options, name)
-        for word in (f"--{name.replace('_', '-')}", getattr(options, name))
-    ]
-    return config.parse(words, environment)
+    return chore
 
 
 CHORES: dict[str, Callable[[Sequence[str]], None]] = {
+    **{word: _about_requests(word) for word in ("policy", "principal", "token")},
     "backup": backup,
     "enroll": enroll,
     "restore": restore,

@@ -32,15 +32,17 @@ TICKET, AUTHORIZATION = "whence-ticket-bin", "authorization"
 class Callers:
     """Tells who calls."""
 
-    def __init__(self, vouching: Vouching, clock: Callable[[], int]) -> None:
-        self._vouching, self._clock = vouching, clock
+    def __init__(
+        self, vouching: Vouching, clock: Callable[[], int], *, on_socket: bool = False
+    ) -> None:
+        self._vouching, self._clock, self._on_socket = vouching, clock, on_socket
 
     def of(self, book: Book, metadata: Iterable[tuple[str, Any]], peer: str) -> Caller:
         """Return the caller, NOBODY for one that shows nothing; RefusedAct for a bad proof."""
         shown = dict(metadata)
         ticket, token = shown.get(TICKET), _bearer(shown)
         judged = self._judged(ticket) if ticket else None
-        if peer.startswith("unix:"):
+        if self._on_socket:
             return self._administrator(judged)
         principal = self._of_token(book, token) if token else None
         if judged is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,33 +39,23 @@ class RequestFamily:
         self.vouching = Vouching(clock, self._is_node_token)
         self.ledger: RequestLedger | None = None
 
-    @property
-    def socket(self) -> Path:
-        """Where administrators of this very host reach the collector."""
-        return self._folder / "admin.sock"
-
     def add(self, server: grpc.aio.Server, store: Store) -> None:
-        """Add the servicer, and listen on the administrators' socket."""
+        """Add the servicer to the server that everybody reaches."""
         self._local_sha256 = token_sha256(local_token(self._folder))
         graph = Graph()
         self.ledger = RequestLedger(store, self._clock)
         questions = Questions(store, graph, Prices(), RunFacts(graph))
         questions.use(self.ledger)
         callers = Callers(self.vouching, self._clock)
-        service = RequestService(self.ledger, callers, questions, self._clock)
-        request_pb2_grpc.add_RequestsServicer_to_server(service, server)
-        self._listen(server)
+        self.service = RequestService(self.ledger, callers, questions, self._clock)
+        request_pb2_grpc.add_RequestsServicer_to_server(self.service, server)
+        self.for_administrators = RequestService(
+            self.ledger, Callers(self.vouching, self._clock, on_socket=True), questions, self._clock
+        )
 
-    def _listen(self, server: grpc.aio.Server) -> None:
-        """Open the administrators' socket: 0600 before anybody can connect (umask)."""
-        self.socket.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            server.add_insecure_port(f"unix:{self.socket}")
-        except RuntimeError:  # a path above 107 bytes, say
-            LOG.exception("%s cannot be made: principals cannot be managed here", self.socket)
-        finally:
-            os.umask(before)
+    def add_chores(self, server: grpc.aio.Server) -> None:
+        """Add the servicer to the administrator's socket: who reaches it may manage principals."""
+        request_pb2_grpc.add_RequestsServicer_to_server(self.for_administrators, server)
 
     async def run(self) -> None:
         """Do what time brings, until cancelled."""
@@ -85,7 +74,7 @@ class RequestFamily:
             each.sha256 == sha256
             and not each.revoked
             and each.expires_unix_ns > self._clock()
+            and each.principal in book.principals
             and book.principals[each.principal].kind is Kind.NODE
             for each in book.tokens.values()
-            if each.principal in book.principals
         )

@@ -37,6 +37,9 @@ STABLE_VIEWS = (
     "spend_violations",
     "requests",
     "decisions",
+    "request_runs",
+    "request_remarks",
+    "audit",
 )
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
 # They change something, tell about this host, or make one value of any size from a short text.

@@ -38,10 +38,10 @@ class Vouching:
         self._spent: dict[bytes, int] = {}
         self._node_addresses: dict[str, str] = {}  # address -> host
 
-    def greeted(self, hello: Hello, peer: str) -> None:
-        """Take a daemon's key, where it shows that it is a node's."""
+    def greeted(self, hello: Hello, peer: str, proven: bool) -> None:
+        """Take a daemon's key, where a certificate, socket or token shows that it is a node's."""
         key = hello.vouch_key
-        if len(key) != KEY_BYTES or not self._is_node_token(hello.node_token):
+        if len(key) != KEY_BYTES or not (proven or self._is_node_token(hello.node_token)):
             return
         with self._lock:
             self._keys[hello.host] = key

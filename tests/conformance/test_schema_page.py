@@ -34,6 +34,9 @@ VIEWS = (
     "spend_violations",
     "requests",
     "decisions",
+    "request_runs",
+    "request_remarks",
+    "audit",
 )
 
 

@@ -26,6 +26,7 @@ class RequestMachine(RuleBasedStateMachine):
         draft=st.booleans(),
     )
     def file(self, caller, budget, reviewers, draft) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """File."""
         self.twin.file(caller, budget, tuple(reviewers), draft)
 
     @precondition(lambda self: self.twin.told)
@@ -36,6 +37,7 @@ class RequestMachine(RuleBasedStateMachine):
         title=st.text(max_size=2),
     )
     def edit(self, caller, pick, budget, title) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Edit."""
         self.twin.edit(caller, self._name(pick), budget, title)
 
     @precondition(lambda self: self.twin.told)
@@ -43,6 +45,7 @@ class RequestMachine(RuleBasedStateMachine):
         caller=CALLERS, pick=st.integers(0), verdict=st.sampled_from(VERDICTS), old=st.integers(0)
     )
     def review(self, caller, pick, verdict, old) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Decide."""
         name = self._name(pick)
         revisions = self.twin.book.requests[name].revisions
         self.twin.review(caller, name, verdict, revisions[-1 - old % len(revisions)].digest)
@@ -50,27 +53,33 @@ class RequestMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.twin.told)
     @rule(caller=CALLERS, pick=st.integers(0), text=st.text(max_size=3))
     def comment(self, caller, pick, text) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Comment."""
         self.twin.comment(caller, self._name(pick), text)
 
     @precondition(lambda self: self.twin.told)
     @rule(caller=CALLERS, pick=st.integers(0))
     def claim(self, caller, pick) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Claim."""
         self.twin.claim(caller, self._name(pick))
 
     @precondition(lambda self: self.twin.told)
     @rule(caller=CALLERS, pick=st.integers(0))
     def cancel(self, caller, pick) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Cancel."""
         self.twin.cancel(caller, self._name(pick))
 
     @rule(seconds=st.sampled_from((1, 61, 700)))
     def pass_time(self, seconds) -> None:  # type: ignore[no-untyped-def]  # by hypothesis
+        """Let time pass."""
         self.twin.pass_time(seconds)
 
     @invariant()
     def holds(self) -> None:
+        """Everything that must hold."""
         self.twin.check()
 
     def teardown(self) -> None:
+        """The chain alone tells the same."""
         self.twin.check_chain()
 
     def _name(self, pick: int) -> str:
@@ -89,7 +98,7 @@ TestRequestMachine.settings = settings(
 
 def test_a_long_walk_does_everything_and_breaks_nothing() -> None:
     """Every kind of act succeeds somewhere: a rule that refuses all would pass otherwise."""
-    twin, chance = Twin(), random.Random(6)
+    twin, chance = Twin(), random.Random(6)  # noqa: S311 -- a walk that can be walked again
 
     for number in range(6_000):
         step(twin, chance)
