@@ -58,6 +58,34 @@ __noinline int is_excluded(void)
 	return is_task_excluded(bpf_get_current_task_btf());
 }
 
+static __always_inline void add_loser(const struct whence_process *process, __u32 class)
+{
+	struct whence_loser none = {};
+	struct whence_loser *loser = bpf_map_lookup_elem(&losers, process);
+
+	if (!loser) {
+		bpf_map_update_elem(&losers, process, &none, BPF_NOEXIST);
+		loser = bpf_map_lookup_elem(&losers, process);
+	}
+	if (loser && class < WHENCE_CLASS_COUNT)
+		__sync_fetch_and_add(&loser->lost[class], 1);
+}
+
+/*
+ * A record of the current process found no room. What whenced itself loses, in
+ * its walk at the start, may be anybody's: no name for that.
+ */
+__noinline int note_loser(__u32 class)
+{
+	struct whence_process process;
+
+	if (is_excluded())
+		return 0;
+	process = process_of(current_task());
+	add_loser(&process, class);
+	return 0;
+}
+
 #define SCOPE_CGROUPS 8
 #define SCOPE_UIDS 16
 

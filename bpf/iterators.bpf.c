@@ -69,3 +69,29 @@ int seen_file(struct bpf_iter__task_file *context)
 	}
 	return send_touch(&touch, version_of(&identity));
 }
+
+/*
+ * Who lives, for the balance of forks and exits. Read from the iterator itself
+ * and not from a ring, so that it holds when the rings are full. Alive until
+ * the last thread ends, as on_exit has it.
+ */
+SEC("iter/task")
+int census(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+	struct whence_alive alive = {};
+
+	if (!task || task->pid != task->tgid || task->flags & PF_KTHREAD)
+		return 0;
+	if (!is_task_excluded(task))
+		alive.flags = WHENCE_ALIVE_IN_SCOPE;
+	task = typed(struct task_struct, task);
+	if (task->signal->live.counter <= 0)
+		return 0;
+	alive.process = process_of(task);
+	alive.uid = task->real_cred->uid.val;
+	if (!is_task_in_scope(task))
+		alive.flags = 0;
+	bpf_seq_write(context->meta->seq, &alive, sizeof(alive));
+	return 0;
+}

@@ -83,6 +83,17 @@ struct {
 	__type(value, struct whence_count);
 } counts SEC(".maps");
 
+/*
+ * Who lost what: a loss marks the run that it touched, not all that ran then.
+ * When this is full too, the counters above still tell that there was more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 13);
+	__type(key, struct whence_process);
+	__type(value, struct whence_loser);
+} losers SEC(".maps");
+
 /* Programs that can interrupt each other on one CPU use different slots. */
 enum scratch_slot { SCRATCH_CALL, SCRATCH_LIFE, SCRATCH_URING, SCRATCH_ITERATOR, SCRATCH_COUNT };
 
@@ -110,6 +121,9 @@ struct {
 	__type(value, __u64);
 } sequences SEC(".maps");
 
+/* identity.bpf.h: a global function, verified once */
+int note_loser(__u32 class);
+
 static __always_inline void count(__u32 class, bool stored)
 {
 	struct whence_count *counter = bpf_map_lookup_elem(&counts, &class);
@@ -117,10 +131,12 @@ static __always_inline void count(__u32 class, bool stored)
 	if (!counter)
 		return;
 	counter->attempted++;
-	if (stored)
+	if (stored) {
 		counter->stored++;
-	else
-		counter->lost++;
+		return;
+	}
+	counter->lost++;
+	note_loser(class);
 }
 
 static __always_inline struct scratch *scratch_at(__u32 slot)

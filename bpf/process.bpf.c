@@ -25,8 +25,13 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (!in_scope(parent))
 		return 0;
 	record = begin_record(WHENCE_FORK, WHENCE_CLASS_LIFE);
-	if (!record)
+	if (!record) {
+		/* the child's loss as well as its parent's: nobody was told of it */
+		struct whence_process born = process_of(typed(struct task_struct, child));
+
+		add_loser(&born, WHENCE_CLASS_LIFE);
 		return 0;
+	}
 	fill_process(record, typed(struct task_struct, child));
 	fill_other(record, process_of(typed(struct task_struct, parent)));
 	bpf_ringbuf_submit(record, 0);

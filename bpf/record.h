@@ -225,4 +225,19 @@ struct whence_count {
 	__u64 lost;
 };
 
+/* Records lost by class, of one process: survives the loss of the record. */
+struct whence_loser {
+	__u64 lost[WHENCE_CLASS_COUNT];
+};
+
+/* whence_alive.flags */
+#define WHENCE_ALIVE_IN_SCOPE	(1 << 0)
+
+/* A process that lives, as a walk over all tasks finds it: read, not sent. */
+struct whence_alive {
+	struct whence_process process;
+	__u32 flags;
+	__u32 uid;
+};
+
 #endif

@@ -47,7 +47,7 @@ def _log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", help="only runs of this user (name or uid)")
     parser.add_argument("--project", help="only runs of this project")
     parser.add_argument("--since", metavar="WHEN", help="30m, 2h, 3d, 1w ago, or an ISO time")
-    statuses = ("running", "succeeded", "failed", "killed")
+    statuses = ("running", "succeeded", "failed", "killed", "unknown")
     parser.add_argument("--status", choices=statuses, help="only runs that ended so")
     parser.add_argument("--gpu", action="store_true", help="only runs that used a GPU")
     parser.add_argument("--steps", action="store_true", help="also the steps of runs")

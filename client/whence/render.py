@@ -25,6 +25,7 @@ STATUS_LOOKS: dict[str, Look] = {
     "succeeded": "good",
     "failed": "bad",
     "killed": "bad",
+    "unknown": "odd",
     "running": "odd",
 }
 _CLASSES = ("data", "model", "code", "config", "library", "cache")

@@ -24,7 +24,7 @@ LIST_DEFAULT, LIST_CAP = 50, 10_000
 FILES_DEFAULT, FILES_CAP = 1_000, 100_000
 PROCESSES_LISTED = 1_000
 STEPS_LISTED = 10_000
-STATUSES = ("running", "succeeded", "failed", "killed")
+STATUSES = ("running", "succeeded", "failed", "killed", "unknown")
 
 PAGE_RUNS = 200
 

@@ -23,6 +23,7 @@ class Changes:
     dropped: tuple[tuple[str, str], ...]  # (run_id that is gone, run_id that took it in)
     streams: tuple[StreamEdge, ...]
     closed: tuple[Closed, ...]
+    unseen_ends: tuple[EndRow, ...]  # of programs that are gone; nobody saw how
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,13 +90,14 @@ def _check_table(
     lengths = list(map(len, columns))
     rows = lengths[0]
     if lengths.count(rows) != len(lengths):
-        at = next(at for at, length in enumerate(lengths) if length != rows)
-        raise InvalidBatch(
-            f"column {table.name}.{table.columns[at].name} has {lengths[at]} rows where "
-            f"{table.columns[0].name} has {rows}; all columns of a table are equally long"
-        )
+        for column, length in zip(table.columns, lengths, strict=True):
+            if length != rows and (length or not column.late):
+                raise InvalidBatch(
+                    f"column {table.name}.{column.name} has {length} rows where "
+                    f"{table.columns[0].name} has {rows}; all columns of a table are equally long"
+                )
     if table.list_count:
-        _check_list(table, message, sizes["text"])
+        _check_list(table, message, sizes[table.list_of])
     if not rows:
         return 0
     if table.as_arrays:
@@ -107,12 +108,12 @@ def _check_table(
         }
         return rows
     for column, values in zip(table.columns, columns, strict=True):
-        if column.kind != "any":
+        if column.kind != "any" and len(values):
             _check_values(table.name, column, values, sizes)
     return rows
 
 
-def _check_list(table: Table, message: Any, texts: int) -> None:
+def _check_list(table: Table, message: Any, size: int) -> None:
     counted = sum(getattr(message, table.list_count))
     listed = getattr(message, table.list_text)
     if counted != len(listed):
@@ -120,9 +121,10 @@ def _check_list(table: Table, message: Any, texts: int) -> None:
             f"column {table.name}.{table.list_text} has {len(listed)} elements where "
             f"{table.list_count} adds up to {counted}; the two must agree"
         )
-    if listed and max(listed) > texts:
+    if listed and max(listed) > size:
         raise InvalidBatch(
-            f"column {table.name}.{table.list_text} points to text {max(listed)} of {texts}"
+            f"column {table.name}.{table.list_text} points to {table.list_of} {max(listed)} "
+            f"of {size}"
         )
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence_collector import restore
+from whence_collector.captures import Captures
 from whence_collector.classes import CLASSES, classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
 from whence_collector.output_names import OutputNames
 from whence_collector.recipe_store import RecipeStore
+from whence_collector.rows import columns_of
 from whence_collector.run_rows import run_columns
 from whence_collector.run_state import Environment
 from whence_collector.runs import RunBook
@@ -62,7 +64,7 @@ class Deriver:
         self._names = OutputNames(writer)
         self._recipe = RecipeStore(writer)
         self._load_boots(writer)
-        restore.end_old_boots(writer)
+        self._captures = Captures(writer)
         restore.restore_book(self._book, writer)
         restore.restore_index(self._index, writer)
         self.take_paths(*restore.unclassified(writer), writer)
@@ -71,11 +73,11 @@ class Deriver:
         """Bring every derived table up to date with a batch whose rows are stored already."""
         if batch.boot_id not in self._boots:
             self._load_boots(writer)
-            restore.end_old_boots(writer)
         self._take_recipe(batch.recipe, writer)
         self._book.add(batch.processes, batch.ends, batch.streams)
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
+        self._follow_capture(batch, writer)
         changes = self._book.drain()
         self._store_runs(changes, writer)
         reads, late, grown = self._index.add_accesses(batch.accesses)
@@ -100,9 +102,18 @@ class Deriver:
             }
         )
 
+    def _follow_capture(self, batch: ResolvedBatch, writer: Writer) -> None:
+        """A capture that has told what ran at its beginning ends what ran before and is gone."""
+        census = self._captures.follow(batch, writer)
+        if census is None:
+            return
+        self._book.take_census(census)
+        if census.gap is not None:
+            restore.mark_forgotten(census.host_id, census.boot_id, census.gap, writer)
+
     def _load_boots(self, writer: Writer) -> None:
-        rows = writer.rows("SELECT boot_id, boot_uuid, host_id FROM boot")
-        self._boots = {boot_id: (uuid, host_id) for boot_id, uuid, host_id in rows}
+        boots = writer.rows("SELECT boot_id, boot_uuid, host_id FROM boot")
+        self._boots = {boot_id: (uuid, host_id) for boot_id, uuid, host_id in boots}
 
     def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
         """Give every new path its class; their ids follow each other."""
@@ -137,6 +148,7 @@ class Deriver:
             )
         if changes.runs:
             writer.append("run", run_columns(changes.runs))
+        writer.append("process_end", columns_of(changes.unseen_ends))
         if changes.dropped:
             self._store_merges(dict(changes.dropped), writer)
         if changes.moved:
@@ -329,17 +341,7 @@ class Deriver:
         """Mark runs that ended before a loss of their time became known."""
         for loss in batch.losses:
             if loss.lost > 0:
-                why = loss.reason or f"records of class {loss.record_class}"
-                writer.execute(
-                    "UPDATE run SET complete = false, incomplete_reason = ? WHERE host_id = ? "
-                    "AND complete AND started_ns <= ? AND ended_ns >= ?",
-                    (
-                        f"{loss.lost} records lost: {why}",
-                        batch.host_id,
-                        loss.until_unix_ns,
-                        loss.from_unix_ns,
-                    ),
-                )
+                restore.mark_old_loss(batch.host_id, loss, writer)
 
 
 def _revise(writer: Writer) -> None:

@@ -71,6 +71,8 @@ class Membership:
         run.command = record.command
         run.last_ns = record.ended_ns or record.started_ns
         run.known_reason = record.incomplete_reason
+        run.known_lost = record.lost_records or 0
+        run.unobserved_ns = record.unobserved_ns or 0
         run.code = _stored_code(record)
         run.stored = record
         run.stages.append(root)

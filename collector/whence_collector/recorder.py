@@ -139,12 +139,13 @@ class Recorder:
         ]
         if not placed:
             return recorded
-        placed.sort(key=lambda each: each.origin.boot_id)  # the order within a boot stays
+        # the order within a capture stays
+        placed.sort(key=lambda each: (each.origin.boot_id, each.origin.capture_id))
         stack = Stack([each.checked for each in placed], [each.origin for each in placed])
         ids = self._ids(stack, writer)
         batches = rows.resolve(stack, ids)
         self._keep_gpus(stack, ids, writer)
-        gaps = [each.gap for each in placed if each.gap]
+        gaps = [(each.origin.capture_id, each.gap) for each in placed if each.gap]
         batches = [_with_gaps(batch, gaps) for batch in batches]
         self._flush_ids(writer)
         self._keep(batches, recorded, writer)
@@ -266,8 +267,8 @@ class Recorder:
         writer.append("version_digest", rows.digest_columns(digests))
 
 
-def _with_gaps(batch: ResolvedBatch, gaps: Sequence[LossRow]) -> ResolvedBatch:
-    mine = [each for each in gaps if each.boot_id == batch.boot_id]
+def _with_gaps(batch: ResolvedBatch, gaps: Sequence[tuple[int, LossRow]]) -> ResolvedBatch:
+    mine = [gap for capture_id, gap in gaps if capture_id == batch.capture_id]
     return replace(batch, losses=(*batch.losses, *mine)) if mine else batch
 
 

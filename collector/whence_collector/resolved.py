@@ -53,8 +53,8 @@ class EndRow:
 
     process_id: int
     at_unix_ns: int
-    exit_code: int
-    exit_signal: int
+    exit_code: int | None  # None: nobody saw how
+    exit_signal: int | None
     replaced: bool
 
 
@@ -140,6 +140,17 @@ class LossRow:
     reason: str | None
     from_unix_ns: int
     until_unix_ns: int
+    process_id: int | None = None  # whose records they were; None: anybody's
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRow:
+    """A moment in the life of a capture."""
+
+    mark: int  # whence.v1.CaptureMark
+    at_unix_ns: int
+    at_boot_ns: int
+    alive: frozenset[tuple[int, int]]  # (tgid, start_ns) of a walk over all tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +249,5 @@ class ResolvedBatch:
     streams: tuple[StreamRow, ...]
     losses: tuple[LossRow, ...]
     recipe: RecipeRows = NO_RECIPE
+    capture_id: int = 0
+    marks: tuple[MarkRow, ...] = ()

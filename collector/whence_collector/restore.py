@@ -16,7 +16,9 @@ from whence_collector.run_rows import PROCESS_COLUMNS, RUN_COLUMNS, process_of_r
 from whence_collector.run_state import Environment
 
 if TYPE_CHECKING:
+    from whence_collector.captures import Gap
     from whence_collector.edges import EdgeIndex
+    from whence_collector.resolved import LossRow
     from whence_collector.runs import RunBook
     from whence_collector.store import Writer
 
@@ -50,24 +52,45 @@ WITH RECURSIVE up(run_id) AS (
     SELECT r.parent_run_id FROM up JOIN run r USING (run_id) WHERE r.parent_run_id IS NOT NULL
 )
 """
-# Runs of an earlier boot that never ended: the host went down under them.
-END_OLD_BOOTS = """
-UPDATE run SET status = 'killed', complete = false,
-    incomplete_reason = coalesce(incomplete_reason, 'the host stopped while it ran'),
-    ended_ns = greatest(started_ns, (
-        SELECT max(l.committed_ns) FROM batch_ledger l
-        JOIN process p ON p.boot_id = l.boot_id WHERE p.process_id = run.root_process_id))
-WHERE status = 'running' AND root_process_id IN (
-    SELECT process_id FROM process WHERE boot_id NOT IN (
-        SELECT max(boot_id) FROM boot GROUP BY host_id))
+# Runs that no memory holds any more: of an earlier boot, or ended within the gap.
+FORGOTTEN_RUNNING = """
+UPDATE run SET status = 'unknown', complete = false,
+    incomplete_reason = concat_ws('; ', incomplete_reason, ?, 'nobody saw how it ended'),
+    unobserved_ns = coalesce(unobserved_ns, 0) + ?,
+    ended_ns = greatest(started_ns, ?)
+WHERE status = 'running' AND host_id = ? AND root_process_id IN (
+    SELECT process_id FROM process JOIN boot USING (boot_id) WHERE host_id = ? AND boot_id != ?)
 """
+FORGOTTEN_ENDED = """
+UPDATE run SET complete = false, incomplete_reason = ?, unobserved_ns = ?
+WHERE complete AND host_id = ? AND started_ns <= ? AND ended_ns >= ?
+"""
+OLD_LOSS = """
+UPDATE run SET complete = false, incomplete_reason = ?, lost_records = ?
+WHERE complete AND host_id = ? AND {whose}
+"""
+OF_INTERVAL = "started_ns <= ? AND ended_ns >= ?"
+OF_PROCESS = "run_id IN (SELECT run_id FROM process_run WHERE process_id = ?)"
 
 
-def end_old_boots(writer: Writer) -> None:
-    """End the runs of boots that are over."""
-    running = writer.rows("SELECT count(*) FROM run WHERE status = 'running'")
-    if running[0][0]:
-        writer.execute(END_OLD_BOOTS)
+def mark_old_loss(host_id: int, loss: LossRow, writer: Writer) -> None:
+    """Mark runs that ended before a loss of theirs, or of their time, became known."""
+    why = loss.reason or f"records of class {loss.record_class}"
+    values: tuple[object, ...] = (f"{loss.lost} records lost: {why}", loss.lost, host_id)
+    if loss.process_id is not None:
+        writer.execute(OLD_LOSS.format(whose=OF_PROCESS), (*values, loss.process_id))
+    else:
+        interval = (loss.until_unix_ns, loss.from_unix_ns)
+        writer.execute(OLD_LOSS.format(whose=OF_INTERVAL), (*values, *interval))
+
+
+def mark_forgotten(host_id: int, boot_id: int, gap: Gap, writer: Writer) -> None:
+    """Mark the runs of a time that nobody observed which are only in the tables."""
+    length_ns = gap.until_ns - gap.from_ns
+    running = (gap.sentence, length_ns, gap.from_ns, host_id, host_id, boot_id)
+    ended = (gap.sentence, length_ns, host_id, gap.until_ns, gap.from_ns)
+    writer.execute(FORGOTTEN_RUNNING, running)
+    writer.execute(FORGOTTEN_ENDED, ended)
 
 
 def restore_book(book: RunBook, writer: Writer) -> None:

@@ -22,6 +22,7 @@ from whence_collector.resolved import (
     DigestColumns,
     EndRow,
     LossRow,
+    MarkRow,
     NameRow,
     ProcessRow,
     RecipeRows,
@@ -51,17 +52,17 @@ class StackIds:
 def resolve(stack: Stack, ids: StackIds) -> list[ResolvedBatch]:
     """Put the ids in place of indexes and Unix time in place of deltas.
 
-    Batches of one boot, which must follow each other, become one that bears the last number.
+    Batches of one capture, which must follow each other, become one that bears the last number.
     """
     accesses, digests = _accesses(stack, ids), _digests(stack, ids)
     access_ends = np.cumsum([0, *stack.rows("accesses")]).tolist()
     digest_ends = np.cumsum([0, *stack.rows("digests")]).tolist()
     found = []
-    for first, last in _boots(stack):
+    for first, last in _captures(stack):
         readers = [_Reader(stack, at, ids) for at in range(first, last)]
         rows = {
             name: tuple(chain.from_iterable(getattr(reader, name)() for reader in readers))
-            for name in (*ROW_TABLES, "processes")
+            for name in (*ROW_TABLES, "processes", "marks")
         }
         origin, newest = stack.origins[first], stack.batches[last - 1].message
         found.append(
@@ -73,16 +74,17 @@ def resolve(stack: Stack, ids: StackIds) -> list[ResolvedBatch]:
                 accesses=_part(accesses, slice(access_ends[first], access_ends[last])),
                 digests=_part(digests, slice(digest_ends[first], digest_ends[last])),
                 recipe=merged([reader.recipe() for reader in readers]),
+                capture_id=origin.capture_id,
                 **rows,
             )
         )
     return found
 
 
-def _boots(stack: Stack) -> Iterator[tuple[int, int]]:
-    """Yield, for each boot, the first batch and the one after the last."""
+def _captures(stack: Stack) -> Iterator[tuple[int, int]]:
+    """Yield, for each capture, the first batch and the one after the last."""
     first = 0
-    for _, each in groupby(stack.origins, attrgetter("boot_id")):
+    for _, each in groupby(stack.origins, attrgetter("capture_id")):
         last = first + len(list(each))
         yield first, last
         first = last
@@ -307,6 +309,7 @@ class _Reader:
 
     def losses(self) -> list[LossRow]:
         losses = self._batch.losses
+        processes = losses.process or [0] * len(losses.class_text)
         return [
             LossRow(
                 boot_id=self._boot_id,
@@ -317,8 +320,26 @@ class _Reader:
                 reason=self._text[losses.reason_text[row]],
                 from_unix_ns=self._zero_ns + losses.from_ns[row],
                 until_unix_ns=self._zero_ns + losses.until_ns[row],
+                process_id=self._process[processes[row]] or None,
             )
             for row, record_class in enumerate(losses.class_text)
+        ]
+
+    def marks(self) -> list[MarkRow]:
+        marks, keys = self._batch.capture_marks, self._batch.process_keys
+        ends = list(accumulate(marks.alive_count, initial=0))
+        return [
+            MarkRow(
+                mark=mark,
+                at_unix_ns=self._zero_ns + marks.at_ns[row],
+                at_boot_ns=self._batch.base_ns + marks.at_ns[row],
+                alive=frozenset(
+                    (keys.tgid[at - 1], keys.start_ns[at - 1])
+                    for at in marks.alive[ends[row] : ends[row + 1]]
+                    if at
+                ),
+            )
+            for row, mark in enumerate(marks.mark)
         ]
 
 

@@ -62,6 +62,8 @@ class RunRecord:
     claim_id: str | None = None
     world_size: int | None = None
     attempts: int | None = None
+    lost_records: int | None = None
+    unobserved_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,10 @@ class Run:
     code: CodeRow | None = None
     gaps: dict[str, int] = field(default_factory=dict)  # reason -> records lost
     snapshot: bool = False
-    interrupted: bool = False  # capture began anew while it ran
+    unobserved: list[str] = field(default_factory=list)  # one sentence for each time
+    unobserved_ns: int = 0
     known_reason: str | None = None  # incomplete already before a restart
+    known_lost: int = 0
     merged_into: Run | None = None
     command: str | None = None  # kept from before a restart, when stages are not known
     stored: RunRecord | None = None
@@ -258,6 +262,8 @@ def run_record(run: Run, host_id: int) -> RunRecord:
         environment_id=environment.environment_id if environment is not None else None,
         container_id=container_of(told.row),
         claim_id=named("WHENCE_CLAIM"),
+        lost_records=(run.known_lost + sum(run.gaps.values())) or None,
+        unobserved_ns=run.unobserved_ns or None,
     )
 
 
@@ -270,12 +276,17 @@ def _project(code: CodeRow | None) -> str | None:
 
 
 def run_status(run: Run) -> tuple[str, int | None]:
-    """Return (status, exit code): running until every process ended, then by the first one."""
+    """Return (status, exit code): running until every process ended, then by the first one.
+
+    unknown: nobody saw how the first one ended.
+    """
     if run.live:
         return "running", None
     end = run.root_end
     if end is None:
         return "running", None
+    if end.exit_code is None:
+        return "unknown", None
     if end.exit_signal:
         return "killed", None
     return ("failed" if end.exit_code else "succeeded"), end.exit_code
@@ -286,6 +297,7 @@ def _reason(run: Run) -> str | None:
     reasons += [f"{count} records lost: {why}" for why, count in sorted(run.gaps.items())]
     if run.snapshot:
         reasons.insert(0, "it was running before capture began")
-    if run.interrupted:
-        reasons.insert(0, "capture was interrupted while it ran")
+    reasons += run.unobserved
+    if run.root_end is not None and run.root_end.exit_code is None:
+        reasons.append("nobody saw how it ended")
     return "; ".join(reasons) or None

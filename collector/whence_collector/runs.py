@@ -14,6 +14,8 @@ from whence_collector.launchers import Role, role_of
 from whence_collector.membership import Membership
 from whence_collector.pipes import Pipes
 from whence_collector.placement import Place, boundary_kind, place_program
+from whence_collector.resolved import EndRow
+from whence_collector.run_losses import RunLosses
 from whence_collector.run_state import (
     Environment,
     Node,
@@ -26,12 +28,12 @@ from whence_collector.run_state import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from whence_collector.resolved import CodeRow, EndRow, LossRow, ProcessRow, StreamRow
+    from whence_collector.captures import Census
+    from whence_collector.resolved import CodeRow, LossRow, ProcessRow, StreamRow
 
 ORIGIN_FORK, ORIGIN_SNAPSHOT = 1, 3  # whence.v1.ProcessOrigin
 ENDED_KEPT = 65_536  # programs that ended and may still be named by a late row
 EARLY_ENDS_KEPT = 65_536
-LOSSES_KEPT = 256
 KERNEL_THREADS_TGID = 2
 
 
@@ -47,11 +49,12 @@ class RunBook:
         self._latest: dict[Thread, Node] = {}
         self._groups: dict[tuple[int, int, int], Run] = {}
         self._members = Membership(boot_uuid)
+        self._lossy = RunLosses(self._members, self._nodes)
         self._pipes = Pipes(self._members.merge, self._rehome)
         self._early_ends: OrderedDict[int, EndRow] = OrderedDict()
         self._ended: deque[Node] = deque()
-        self._losses: deque[LossRow] = deque(maxlen=LOSSES_KEPT)
         self._environments: OrderedDict[int, Environment] = OrderedDict()
+        self._unseen_ends: list[EndRow] = []
 
     # What comes in ------------------------------------------------------------
 
@@ -96,12 +99,31 @@ class RunBook:
                 self._members.touched_runs[run.run_id] = run
 
     def add_losses(self, rows: Iterable[LossRow]) -> None:
-        """Mark every run of the boot that overlaps an interval in which records were lost."""
-        for row in rows:
-            if row.lost > 0:
-                self._losses.append(row)
-                for run in self._members.open.values():
-                    self._mark_loss(run, row)
+        """Mark the runs that lost something, as narrowly as the rows say."""
+        self._lossy.add(rows)
+
+    def take_census(self, census: Census) -> None:
+        """End what a walk over all tasks does not find, and mark what lived unobserved.
+
+        How those ended nobody saw, and when only within bounds: they lived at the last moment that
+        was told.
+        """
+        gap = census.gap
+        if gap is not None:
+            self._lossy.unobserved(gap, lambda run: self._host_id(run.boot_id) == census.host_id)
+        for node in list(self._latest.values()):
+            row = node.row
+            if node.end is not None or self._host_id(row.boot_id) != census.host_id:
+                continue
+            if row.boot_id == census.boot_id and (
+                node.thread[1:] in census.alive or row.start_ns >= census.at_boot_ns
+            ):
+                continue
+            known_ns = node.run.current().last_ns if node.run is not None else row.at_unix_ns
+            at_ns = max(known_ns, gap.from_ns if gap is not None else 0)
+            end = EndRow(row.process_id, at_ns, None, None, replaced=False)
+            self._unseen_ends.append(end)
+            self._add_end(end)
 
     def run_of(self, process_id: int) -> str | None:
         """Return the run_id of a program that is still remembered."""
@@ -123,7 +145,8 @@ class RunBook:
         closed = self._members.close(records)
         self._members.dropped.clear()
         self._retire()
-        return Changes(assigned, moved, records, known, dropped, streams, closed)
+        ends, self._unseen_ends = tuple(self._unseen_ends), []
+        return Changes(assigned, moved, records, known, dropped, streams, closed, ends)
 
     def _drain_nodes(self) -> tuple[tuple[tuple[int, str], ...], tuple[tuple[int, str, str], ...]]:
         assigned, moved = [], []
@@ -176,8 +199,7 @@ class RunBook:
         elif row.origin == ORIGIN_FORK and not node.forked:
             return  # the exec's description came first and says more
         elif row.origin == ORIGIN_SNAPSHOT:
-            self._note_interruption(node)
-            return
+            return  # found again by a new capture
         node.row = row
         node.forked = row.origin == ORIGIN_FORK
         node.snapshot = row.origin == ORIGIN_SNAPSHOT
@@ -185,13 +207,7 @@ class RunBook:
         early = self._early_ends.pop(row.process_id, None)
         if early is not None:
             self._add_end(early)
-
-    def _note_interruption(self, node: Node) -> None:
-        """A known program is found again: a new capture began while it ran."""
-        if node.run is not None:
-            run = node.run.current()
-            run.interrupted = True
-            self._members.touched_runs[run.run_id] = run
+        self._lossy.placed(node)
 
     def _link(self, node: Node) -> None:
         row = node.row
@@ -222,16 +238,6 @@ class RunBook:
             run.live.discard(node.thread)
             if node.thread == run.root.thread:
                 run.root_end = end
-
-    def _mark_loss(self, run: Run, row: LossRow) -> None:
-        running = bool(run.live) or run.root_end is None
-        overlaps = run.started_ns <= row.until_unix_ns and (
-            running or run.last_ns >= row.from_unix_ns
-        )
-        if run.boot_id == row.boot_id and overlaps:
-            why = row.reason or f"records of class {row.record_class}"
-            run.gaps[why] = run.gaps.get(why, 0) + row.lost
-            self._members.touched_runs[run.run_id] = run
 
     # Placement ----------------------------------------------------------------
 
@@ -300,9 +306,7 @@ class RunBook:
 
     def _begin(self, node: Node, kind: str, parent: Run | None) -> Run:
         run = self._members.begin(node, kind, parent)
-        if run.stored is None and not run.gaps:
-            for loss in self._losses:
-                self._mark_loss(run, loss)
+        self._lossy.begun(run)
         return run
 
     def _rehome(self, node: Node, run: Run) -> None:

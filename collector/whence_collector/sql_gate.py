@@ -40,6 +40,8 @@ STABLE_VIEWS = (
     "request_runs",
     "request_remarks",
     "audit",
+    "unobserved_times",
+    "losses",
 )
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
 # They change something, tell about this host, or make one value of any size from a short text.

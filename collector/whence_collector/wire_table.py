@@ -16,6 +16,7 @@ class Column:
     kind: Kind = "any"
     known: bool = False
     highest: int = 0  # of an enum
+    late: bool = False  # came later than its table: a daemon of before leaves it out
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +31,4 @@ class Table:
     list_count: str = ""
     list_text: str = ""
     as_arrays: bool = False
+    list_of: Literal["text", "process"] = "text"

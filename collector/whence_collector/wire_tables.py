@@ -126,7 +126,19 @@ TABLES = (
             Column("reason_text", "text"),
             Column("from_ns", "time"),
             Column("until_ns", "time"),
+            Column("process", "process", late=True),
         ),
+    ),
+    Table(
+        "capture_marks",
+        (
+            Column("mark", "enum", highest=max(wire.CaptureMark.values())),
+            Column("at_ns", "time"),
+            Column("alive_count"),
+        ),
+        "alive_count",
+        "alive",
+        list_of="process",
     ),
     Table(
         "environments",

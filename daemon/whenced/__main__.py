@@ -39,6 +39,7 @@ from whenced.notify import Notifier
 from whenced.observer import Observer
 from whenced.path_scope import PathScope
 from whenced.processes import Processes
+from whenced.proof import Proof
 from whenced.resolve import Resolver
 from whenced.spool import Spool
 from whenced.text import TextStore
@@ -178,10 +179,14 @@ class Daemon:
         outbox = Outbox(builder, self.spool, self.capture_started_ns)
         self.hasher = hasher
         self.gpus = self._gpu_watch(settings, place, stack, greeting().boot_id)
+        whole_host = not (settings.scope.cgroups or settings.scope.uids)
+        self.proof = Proof(
+            self.kernel, self.processes, self.capture_started_ns, whole_host=whole_host
+        )
         self.loop = CaptureLoop(
             Parts(
                 self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
-                FlushPolicy(), self.metrics, self._tidy, self.gpus,
+                FlushPolicy(), self.metrics, self._tidy, self.proof, self.gpus,
             )
         )  # fmt: skip
         self.canary = CanaryRunner(
@@ -224,6 +229,7 @@ class Daemon:
             "capturing": True,
             "started_ms": round((self.ready - self.started) * 1000),
             "counters": counters,
+            "proof": self.proof.state(),
             "processes": len(self.processes),
             "held_records": self.loop.held_rows,
             "hash_jobs": self.hasher.outstanding,

@@ -9,13 +9,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from whenced import priority
 from whenced.event import events
 from whenced.hash_messages import HashReply
 from whenced.intake import Intake
-from whenced.losses import Ledger
+from whenced.rows import LossRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from whenced.loader import Capture
     from whenced.metrics import Metrics
     from whenced.observer import Observer
+    from whenced.proof import Proof
     from whenced.record import Rows
     from whenced.rows import Row
     from whenced.text import TextStore
@@ -51,6 +50,7 @@ class Parts:
     policy: FlushPolicy
     metrics: Metrics
     housekeeping: Callable[[int], None]  # called about once a second with boot ns
+    proof: Proof
     gpus: GpuWatch | None = None
 
 
@@ -65,7 +65,6 @@ class CaptureLoop:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.taps: list[Callable[[Iterable[Row]], None]] = []
-        self.ledger = Ledger(boot_ns())
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._unsent: list[Request] = []
@@ -98,7 +97,7 @@ class CaptureLoop:
         while self.step(boot_ns()):
             pass
         self._intake.close()
-        self._flush(boot_ns())
+        self._flush(boot_ns(), last=True)
         self._events.close()
 
     def _share_processors(self, now_ns: int) -> None:
@@ -119,6 +118,7 @@ class CaptureLoop:
         self._parts.versions.tick(now_ns)
         self._send_requests()
         self._receive_replies(now_ns)
+        self._parts.proof.step(now_ns, self._intake.settled_ns)
         self._mark_urgent(now_ns)
         if self._parts.policy.wait_ns(self._waiting, now_ns) == 0:
             self._flush(now_ns)
@@ -133,20 +133,20 @@ class CaptureLoop:
         while (load := self._intake.take(now_ns)) is not None:
             found = True
             if load.texts is not None:
-                self.ledger.texts(parts.texts.add(load.texts))
+                parts.proof.ledger.texts(parts.texts.add(load.texts))
                 parts.texts.forget_unclaimed()
             if load.uses is not None:
                 self._on_uses(*load.uses)
             if load.is_urgent:
                 parts.policy.mark_urgent(now_ns)
             if load.rows is not None:
-                self.ledger.received(np.bincount(load.rows["kind"]))
+                parts.proof.received(load.rows)
                 parts.observer.handle(events(load.rows), parts.texts)
                 break
         return found
 
     def _on_uses(self, keys: Rows, uses: Rows) -> None:
-        self.ledger.aggregates(len(keys))
+        self._parts.proof.ledger.aggregates(len(keys))
         self._parts.observer.handle_uses(keys, uses, boot_ns())
 
     def _send_requests(self) -> None:
@@ -179,8 +179,10 @@ class CaptureLoop:
         if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
             parts.policy.mark_urgent(now_ns)
             self._sealed, self._ended = parts.versions.sealed_outputs, parts.observer.ended
+        if parts.proof.waiting:
+            parts.policy.mark_urgent(now_ns)
 
-    def _flush(self, now_ns: int) -> None:
+    def _flush(self, now_ns: int, *, last: bool = False) -> None:
         parts = self._parts
         rows = parts.observer.take_rows()
         for tap in self.taps:
@@ -188,10 +190,11 @@ class CaptureLoop:
         parts.builder.extend(rows)
         if parts.gpus is not None:
             parts.builder.extend(parts.gpus.take(parts.observer.process_key, now_ns))
-        losses = self.ledger.rows(parts.kernel.counts(), now_ns)
-        parts.builder.extend(losses)
-        for row in losses:
-            parts.metrics.count_records(row.record_class, row.attempted, row.received, row.lost)
+        proofs = parts.proof.rows(now_ns, self._intake.settled_ns, last=last)
+        parts.builder.extend(proofs)
+        for row in proofs:
+            if isinstance(row, LossRow):
+                parts.metrics.count_records(row.record_class, row.attempted, row.received, row.lost)
         parts.metrics.rows.inc(parts.builder.rows)
         wall_offset_ns = time.time_ns() - boot_ns()
         parts.metrics.batches.inc(parts.outbox.flush(now_ns, wall_offset_ns))
@@ -199,8 +202,9 @@ class CaptureLoop:
 
     @property
     def _waiting(self) -> int:
-        gpus = self._parts.gpus
-        return self._parts.observer.waiting + (gpus.waiting if gpus else 0)
+        parts = self._parts
+        gpus = parts.gpus.waiting if parts.gpus else 0
+        return parts.observer.waiting + parts.proof.waiting + gpus
 
     def _patience_s(self, now_ns: int) -> float:
         """How long nothing needs to be done; a record ends the wait at once."""

@@ -23,6 +23,7 @@ from whenced.rows import (
     EnvironmentRow,
     FileVersion,
     LossRow,
+    MarkRow,
     NameRow,
     OriginRow,
     PackageRow,
@@ -185,7 +186,7 @@ def _streams(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> Non
 
 def _losses(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
     table = batch.losses
-    record_class, attempted, received, lost, reason, since, until = zip(*rows, strict=True)
+    record_class, attempted, received, lost, reason, since, until, process = zip(*rows, strict=True)
     table.class_text.extend(map(to.text, record_class))
     table.attempted.extend(attempted)
     table.received.extend(received)
@@ -193,6 +194,17 @@ def _losses(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None
     table.reason_text.extend(map(to.text, reason))
     table.from_ns.extend(to.delta(since))
     table.until_ns.extend(to.delta(until))
+    table.process.extend(map(to.process, process))
+
+
+def _marks(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.capture_marks
+    mark, at_ns, alive = zip(*rows, strict=True)
+    table.mark.extend(mark)
+    table.at_ns.extend(to.delta(at_ns))
+    table.alive_count.extend(map(len, alive))
+    for processes in alive:
+        table.alive.extend(map(to.process, processes))
 
 
 def _environments(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
@@ -261,6 +273,7 @@ _TABLES: dict[type[Row], Callable[[list[Any], Any, ingest_pb2.Batch], None]] = {
     CodeRow: _codes,
     StreamRow: _streams,
     LossRow: _losses,
+    MarkRow: _marks,
     EnvironmentRow: _environments,
     PackageRow: _packages,
     ChangeRow: _changes,

@@ -57,6 +57,8 @@ class Load:
     # A process ended before the counts were taken: somebody may ask soon.
     is_urgent: bool = False
     taken_ns: int = 0
+    # Boot ns up to which this and earlier loads hold everything; 0: not known.
+    settled_ns: int = 0
 
 
 class Intake:
@@ -72,7 +74,10 @@ class Intake:
         self._held_rows = 0
         self._swapped_ns = clock_ns()
         self._asked_ns = -_ROWS_FRESH_NS
+        self._created = 0
         self._exit_seen = False
+        # Boot ns up to which everything was given by take(); of the table when it was empty.
+        self.settled_ns = self._quiet_ns = 0
         self._ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread: threading.Thread | None = None
@@ -123,8 +128,10 @@ class Intake:
             if not self._loads:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._ready_fd)
+                self.settled_ns = max(self.settled_ns, self._quiet_ns)
                 return None
             load = self._loads.popleft()
+            self.settled_ns = max(self.settled_ns, load.settled_ns)
             if load.rows is not None:
                 self._held_rows -= len(load.rows)
             return load
@@ -132,10 +139,13 @@ class Intake:
     def pump(self, now_ns: int, *, last: bool = False) -> None:
         """Take what is there; retire the table of counts when that is due."""
         with self._lock:
-            if self._held_rows < self._limit_rows or last:
+            drained = self._held_rows < self._limit_rows or last
+            if drained:
                 self._drain(now_ns)
             if self._is_swap_due(now_ns, last):
                 self._swap(now_ns)
+            elif drained and self._asked_ns == now_ns and not self._created:
+                self._quiet_ns = now_ns
             if self._loads:
                 os.eventfd_write(self._ready_fd, 1)
 
@@ -175,7 +185,7 @@ class Intake:
         if not due and now_ns - self._asked_ns < _ROWS_FRESH_NS:
             return False
         self._asked_ns = now_ns
-        created = self._kernel.rows_since_swap()
+        created = self._created = self._kernel.rows_since_swap()
         if not created:
             self._exit_seen = False  # a process without counts, as a subshell
         return created > _SWAP_ROWS or (due and created > 0)
@@ -184,5 +194,7 @@ class Intake:
         """Retire the table. Touches that precede its rows are drained first."""
         uses = self._kernel.swap_uses()
         self._drain(now_ns)
-        self._loads.append(Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns))
+        self._loads.append(
+            Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns, settled_ns=now_ns)
+        )
         self._swapped_ns, self._exit_seen = now_ns, False

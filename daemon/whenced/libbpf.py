@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SONAME: Final = "libbpf.so.1"
 _Print = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _WARNING_BYTES: Final = 4096
+# include/uapi/linux/bpf.h struct bpf_prog_info: where recursion_misses stands; kernels before 5.12
+# fill less and leave it 0.
+_PROG_INFO_BYTES: Final = 256
+_RECURSION_MISSES_AT: Final = 208
 _BTF_KIND_TYPEDEF: Final = 8
 _BTF_KIND_FUNC: Final = 12
 
@@ -49,6 +53,7 @@ _FUNCTIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
         c_int,
         [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
     ),
+    "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
     "libbpf_set_print": (c_void_p, [_Print]),
     "libbpf_num_possible_cpus": (c_int, []),
     "btf__load_vmlinux_btf": (c_void_p, []),
@@ -169,6 +174,14 @@ class Libbpf:
         value = ctypes.create_string_buffer(value_bytes)
         result = self._library.bpf_map_lookup_elem(fd, ctypes.c_char_p(key), value)
         return None if result < 0 else value.raw
+
+    def recursion_misses(self, fd: int) -> int:
+        """Times that the kernel skipped a program because it was active on that CPU already."""
+        info = ctypes.create_string_buffer(_PROG_INFO_BYTES)
+        size = c_uint32(_PROG_INFO_BYTES)
+        self.call("bpf_obj_get_info_by_fd", fd, info, byref(size))
+        at = _RECURSION_MISSES_AT
+        return int.from_bytes(info.raw[at : at + 8], "little")
 
     def update(self, fd: int, key: bytes, value: bytes) -> None:
         """Set ``key`` to ``value``; raises BpfError."""

@@ -10,12 +10,12 @@ import ctypes
 import os
 from contextlib import suppress
 from importlib import resources
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from whenced.libbpf import BpfError, Libbpf
-from whenced.record import CLASSES, CONFIG, COUNT, USE, USE_KEY
+from whenced.record import ALIVE, CLASSES, CONFIG, COUNT, LOSER, PROCESS, USE, USE_KEY
 from whenced.ring import HotRing, TextRing
 from whenced.syscalls import work_tables
 
@@ -135,16 +135,27 @@ class Capture:
     def walk(self, names: Sequence[str]) -> None:
         """Run iterator programs once; what they find arrives in the rings."""
         for name in names:
-            link = self._library.pointer(
-                f"cannot attach {name}", "bpf_program__attach", self._program(name)
-            )
-            fd = self._library.call("bpf_iter_create", self._library.call("bpf_link__fd", link))
-            try:
-                while os.read(fd, _ITERATOR_READ_BYTES):
-                    pass
-            finally:
-                os.close(fd)
-                self._library.destroy_link(link)
+            self._iterate(name)
+
+    def alive(self) -> Rows:
+        """Return the processes that live now, as ALIVE rows: those of the scope are marked."""
+        data = self._iterate("census")
+        return np.frombuffer(data[: len(data) // ALIVE.itemsize * ALIVE.itemsize], dtype=ALIVE)
+
+    def _iterate(self, name: str) -> bytes:
+        """Run an iterator program once; return what it wrote for its reader."""
+        link = self._library.pointer(
+            f"cannot attach {name}", "bpf_program__attach", self._program(name)
+        )
+        fd = self._library.call("bpf_iter_create", self._library.call("bpf_link__fd", link))
+        try:
+            pieces = []
+            while piece := os.read(fd, _ITERATOR_READ_BYTES):
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(fd)
+            self._library.destroy_link(link)
 
     def exclude(self, pid: int, *, flag: bool = True) -> bool:
         """Leave a process and its future descendants out; False when it is gone."""
@@ -172,15 +183,32 @@ class Capture:
         self._active, self._retired = self._retired, self._active
         all_keys, all_uses = [], []
         while True:
-            keys = np.empty(_DRAIN_ROWS, dtype=USE_KEY)
-            uses = np.empty(_DRAIN_ROWS, dtype=USE)
-            taken = self._library.drain_batch(
-                self._retired, keys.ctypes.data, uses.ctypes.data, _DRAIN_ROWS
-            )
-            all_keys.append(keys[:taken])
-            all_uses.append(uses[:taken])
+            keys, uses = self._drain(self._retired, USE_KEY, USE)
+            taken = len(keys)
+            all_keys.append(keys)
+            all_uses.append(uses)
             if taken < _DRAIN_ROWS:
                 return np.concatenate(all_keys), np.concatenate(all_uses)
+
+    def take_losers(self) -> tuple[Rows, Rows]:
+        """Take who lost records since the last call: (PROCESS rows, LOSER rows)."""
+        return self._drain(self.map_fd("losers"), PROCESS, LOSER)
+
+    def recursion_misses(self) -> dict[str, int]:
+        """Return program -> times that the kernel skipped it since the load."""
+        return {
+            name: self._library.recursion_misses(
+                self._library.call("bpf_program__fd", self._program(name))
+            )
+            for name in self._plan.attached
+        }
+
+    def _drain(self, fd: int, key: Any, value: Any) -> tuple[Rows, Rows]:
+        """Take rows out of a hash map, as many as one call gives."""
+        keys = np.empty(_DRAIN_ROWS, dtype=key)
+        values = np.empty(_DRAIN_ROWS, dtype=value)
+        taken = self._library.drain_batch(fd, keys.ctypes.data, values.ctypes.data, _DRAIN_ROWS)
+        return keys[:taken], values[:taken]
 
     def rows_since_swap(self) -> int:
         """Rows that the aggregate table in use has got."""

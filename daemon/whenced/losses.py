@@ -1,13 +1,15 @@
-"""Conservation: what the kernel side tried to say against what arrived. Pure."""
+"""Conservation: what the kernel side tried to say against what arrived, and whose it was. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from whenced.record import Kind
-from whenced.rows import LossRow
+from whenced.record import CLASSES, Kind
+from whenced.rows import LossRow, ProcessKey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -32,8 +34,12 @@ class Ledger:
 
     def __init__(self, now_ns: int) -> None:
         self._received = dict.fromkeys(_REASONS, 0)
-        self._told = dict.fromkeys(_REASONS, (0, 0, 0))
+        self._told = dict.fromkeys(_REASONS, (0, 0))
         self._told_ns = dict.fromkeys(_REASONS, now_ns)
+        self._lost_by: dict[tuple[str, ProcessKey], int] = {}  # not told yet
+        self._named = dict.fromkeys(_REASONS, 0)  # of all that was lost: whose it was is known
+        self._nameless = dict.fromkeys(_REASONS, 0)  # at the last look; what was told of them
+        self._nameless_told = dict.fromkeys(_REASONS, 0)
         self.lost_in_all = 0
 
     def received(self, by_kind: npt.NDArray[np.int64]) -> None:
@@ -50,31 +56,70 @@ class Ledger:
         """Add rows of a retired table."""
         self._received["aggregate"] += count
 
-    def rows(self, counts: dict[str, tuple[int, int, int]], now_ns: int) -> list[LossRow]:
+    def lost_by(self, process: ProcessKey, lost: Iterable[int]) -> None:
+        """Add what one process lost, by number of class."""
+        for name, count in zip(CLASSES, lost, strict=True):
+            if count:
+                key = name, process
+                self._lost_by[key] = self._lost_by.get(key, 0) + count
+                self._named[name] += count
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a loss was seen that another look has to confirm."""
+        return self._nameless != self._nameless_told
+
+    def rows(
+        self, counts: dict[str, tuple[int, int, int]], now_ns: int, *, last: bool = False
+    ) -> list[LossRow]:
         """Rows for classes that lost something, or that were quiet for a while.
 
-        ``counts`` is class -> (attempted, stored, lost) since the load.
+        ``counts`` is class -> (attempted, stored, lost) since the load, read after lost_by() was
+        told. The first row of a class has its conservation and what is lost of nobody knows whom;
+        the others say which process lost how much. ``last``: there will be no other look.
         """
-        found = []
+        found: list[LossRow] = []
         for name, (attempted, _stored, lost) in counts.items():
-            told_attempted, told_received, told_lost = self._told[name]
-            if attempted == told_attempted:
+            told_attempted, told_received = self._told[name]
+            losers = {
+                process: count for (each, process), count in self._lost_by.items() if each == name
+            }
+            nameless = self._nameless_now(name, lost, last=last)
+            quiet = not losers and not nameless
+            if quiet and attempted == told_attempted:
                 continue
-            if lost == told_lost and now_ns - self._told_ns[name] < _QUIET_NS:
+            if quiet and now_ns - self._told_ns[name] < _QUIET_NS:
                 continue
-            missing = lost - told_lost
+            since_ns, why = self._told_ns[name], _REASONS[name]
             found.append(
                 LossRow(
                     name,
                     attempted - told_attempted,
                     self._received[name] - told_received,
-                    missing,
-                    _REASONS[name] if missing else None,
-                    self._told_ns[name],
+                    nameless,
+                    why if nameless else None,
+                    since_ns,
                     now_ns,
                 )
             )
-            self.lost_in_all += missing
-            self._told[name] = (attempted, self._received[name], lost)
+            found += [
+                LossRow(name, 0, 0, count, why, since_ns, now_ns, process)
+                for process, count in losers.items()
+            ]
+            self.lost_in_all += nameless + sum(losers.values())
+            self._told[name] = (attempted, self._received[name])
             self._told_ns[name] = now_ns
+        self._lost_by.clear()
         return found
+
+    def _nameless_now(self, name: str, lost: int, *, last: bool) -> int:
+        """Losses that nobody's name is on, once two looks have found them.
+
+        Whose a loss is was read a moment before the counters: the next look may name it.
+        """
+        nameless = max(0, lost - self._named[name])
+        sure = nameless if last else min(nameless, self._nameless[name])
+        self._nameless[name] = nameless
+        fresh = max(0, sure - self._nameless_told[name])
+        self._nameless_told[name] += fresh
+        return fresh

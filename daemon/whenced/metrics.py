@@ -27,7 +27,7 @@ from whenced.uplink import UplinkState
 
 log = logging.getLogger(__name__)
 
-RECORD_CLASSES = ("life", "touch", "name", "text", "aggregate", "row")
+RECORD_CLASSES = ("life", "touch", "name", "text", "aggregate", "row", "program", "sequence")
 # A drain takes microseconds when idle; a second means that the rings overflow.
 _DRAIN_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 

@@ -60,6 +60,11 @@ class Life:
         return max(0, exec_id - self.birth_exec_id - 1)
 
 
+# Of a life whose fork nobody saw: its image is its exec_id then, which is the same for each daemon
+# that finds it and greater than any number that a daemon which saw its fork gave it.
+_UNSEEN_BIRTH: Final = -1
+
+
 class Processes:
     """Every live process in scope, and those that ended a moment ago."""
 
@@ -152,7 +157,7 @@ class Processes:
         """A new program: image 0 for the first exec after a fork, else the next image."""
         life = self._lives.get((event.tgid, event.start_ns))
         if life is None:
-            life = self._born_before(event, event.exec_id - 1)
+            life = self._born_before(event)
         key = ProcessKey(event.tgid, event.start_ns, life.image(event.exec_id))
         if key.image > life.row.process.image:
             self._rows.append(EndRow(life.row.process, event.at_ns, replaced=True))
@@ -193,7 +198,7 @@ class Processes:
         """A process from before the start; live records of the same process win."""
         if (event.tgid, event.start_ns) in self._lives:
             return
-        key = ProcessKey(event.tgid, event.start_ns, 0)
+        key = ProcessKey(event.tgid, event.start_ns, event.exec_id)
         parent = self.key(event.other_tgid, event.other_start_ns, event.other_exec_id)
         row = self._described(event, key, parent, ingest_pb2.PROCESS_ORIGIN_SNAPSHOT)
         arguments = self._names.arguments(event.tgid)
@@ -202,9 +207,37 @@ class Processes:
             at_ns=event.start_ns,
             arguments=_clean(arguments),
         )
-        life = self._lives[event.tgid, event.start_ns] = Life(event.exec_id - 1, row)
+        life = self._lives[event.tgid, event.start_ns] = Life(_UNSEEN_BIRTH, row)
         self._rows.append(row)
         self._find_environment(life, event.tgid)
+
+    def living(self) -> dict[tuple[int, int], int]:
+        """(tgid, start_ns) of who lives by the records -> boot ns of the birth.
+
+        Who was introduced by a walk, or late by a touch, was born at its start.
+        """
+        return {life: life[1] for life, state in self._lives.items() if state.ended_ns is None}
+
+    def found_alive(self, tgid: int, start_ns: int, exec_id: int, uid: int) -> ProcessKey:
+        """A process that a walk found and nobody introduced."""
+        key = ProcessKey(tgid, start_ns, exec_id)
+        origin = ingest_pb2.PROCESS_ORIGIN_SNAPSHOT
+        arguments = _clean(self._names.arguments(tgid))
+        user = self._names.user(uid)
+        row = StartRow(key, None, start_ns, origin, arguments=arguments, uid=uid, user=user)
+        life = self._lives[tgid, start_ns] = Life(_UNSEEN_BIRTH, row)
+        self._rows.append(row)
+        self._find_environment(life, tgid)
+        return key
+
+    def end_unseen(self, tgid: int, start_ns: int, at_ns: int) -> ProcessKey | None:
+        """A process that a walk did not find any more; no row: how it ended nobody saw."""
+        life = self._lives.get((tgid, start_ns))
+        if life is None or life.ended_ns is not None:
+            return None
+        life.ended_ns = at_ns
+        self._ended.append((at_ns, (tgid, start_ns)))
+        return life.row.process
 
     def forget_ended(self, now_ns: int) -> list[ProcessKey]:
         """Drop processes whose last aggregates must have arrived; return every image of them."""
@@ -218,7 +251,7 @@ class Processes:
 
     def _introduce(self, event: Event) -> ProcessKey:
         """A process that entered the scope alive, or whose fork was lost."""
-        life = self._born_before(event, event.exec_id - 1)
+        life = self._born_before(event)
         self._rows.append(life.row)
         self._find_environment(life, event.tgid)
         return life.row.process
@@ -227,8 +260,8 @@ class Processes:
         if raw := self._names.environment(tgid):
             self._tell_environment(life, variables_of(raw), truncated=False)
 
-    def _born_before(self, event: Event, birth_exec_id: int) -> Life:
-        key = ProcessKey(event.tgid, event.start_ns, 0)
+    def _born_before(self, event: Event) -> Life:
+        key = ProcessKey(event.tgid, event.start_ns, event.exec_id)
         row = StartRow(
             key,
             None,
@@ -238,7 +271,7 @@ class Processes:
             uid=event.uid,
             mount_namespace=event.mount_ns,
         )
-        life = self._lives[event.tgid, event.start_ns] = Life(birth_exec_id, row)
+        life = self._lives[event.tgid, event.start_ns] = Life(_UNSEEN_BIRTH, row)
         return life
 
     def _described(

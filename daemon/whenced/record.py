@@ -92,6 +92,12 @@ PROBE: Final = np.dtype(
 
 COUNT: Final = np.dtype([("attempted", "<u8"), ("stored", "<u8"), ("lost", "<u8")])
 
+# One column for each of CLASSES.
+LOSER: Final = np.dtype([("lost", "<u8", (5,))])
+PROCESS: Final = np.dtype(_PROCESS)
+ALIVE: Final = np.dtype([*_PROCESS, ("flags", "<u4"), ("uid", "<u4")])
+ALIVE_IN_SCOPE: Final = 1
+
 SYSCALLS: Final = 512
 CONFIG: Final = np.dtype(
     [

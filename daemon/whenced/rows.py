@@ -198,6 +198,15 @@ class LossRow(NamedTuple):
     reason: str | None
     from_ns: int
     until_ns: int
+    process: ProcessKey | None = None  # whose they were; None: anybody's of the interval
+
+
+class MarkRow(NamedTuple):
+    """A moment in the life of this capture."""
+
+    mark: int  # ingest_pb2.CaptureMark
+    at_ns: int
+    alive: tuple[ProcessKey, ...] = ()  # of a walk over all tasks
 
 
 class GpuDeviceRow(NamedTuple):
@@ -269,7 +278,7 @@ class GpuFaultRow(NamedTuple):
 GpuRow: TypeAlias = GpuDeviceRow | GpuHoldRow | GpuSliceRow | GpuShareRow | GpuFaultRow
 RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
 SeenRow: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow
-Row: TypeAlias = SeenRow | LossRow | RecipeRow | GpuRow
+Row: TypeAlias = SeenRow | LossRow | MarkRow | RecipeRow | GpuRow
 
 
 @lru_cache(_KNOWN_TEXTS)

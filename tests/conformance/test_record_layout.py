@@ -26,6 +26,8 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "whence_gpu_node": gpu_record.NODE,
     "whence_gpu_config": gpu_record.GPU_CONFIG,
     "whence_gpu_count": gpu_record.GPU_COUNT,
+    "whence_loser": record.LOSER,
+    "whence_alive": record.ALIVE,
 }
 # C enumeration, its prefix, and the Python twin.
 ENUMS = {

@@ -37,6 +37,8 @@ VIEWS = (
     "request_runs",
     "request_remarks",
     "audit",
+    "unobserved_times",
+    "losses",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from tests.kernel.witness import Witness, watching
 from tests.kernel.workload import Workloads
 from tests.scope import Scope
 
+from whenced import plan
+from whenced.balance import Walk
 from whenced.losses import Ledger
+from whenced.record import CLASSES
 from whenced.rows import AccessRow
 
 pytestmark = pytest.mark.kernel
@@ -72,12 +76,55 @@ def test_a_full_ring_says_how_much_it_lost(group: Scope, workloads: Workloads, p
         counts = witness.kernel.counts()
         lost = sum(counts[name][2] for name in _RECORD_CLASSES)
         received = sum(witness.received[name] for name in _RECORD_CLASSES)
-        told = {row.record_class: row.lost for row in ledger.rows(counts, 0) if row.lost}
+        told = {row.record_class: row.lost for row in ledger.rows(counts, 0, last=True) if row.lost}
 
         assert lost > 1000
         assert sum(counts[name][0] for name in _RECORD_CLASSES) == received + lost
         assert sequence_gaps(witness) == lost
         assert told == {name: counts[name][2] for name in counts if counts[name][2]}
+
+
+def test_a_loss_has_the_name_of_its_process(
+    group: Scope, workloads: Workloads, place: Path
+) -> None:
+    """The rings are full while one process works; another, before, lost nothing."""
+    with watching(group, ring_bytes=1 << 16) as witness:
+        witness.follow(group.start(["true"], place), place)
+        flood = group.start(workloads.command("floods", "files", "2000"), place)
+        witness.follow(flood, place, step=no_drain)
+        processes, losers = witness.kernel.take_losers()
+        lost = {name: count[2] for name, count in witness.kernel.counts().items()}
+        again, _ = witness.kernel.take_losers()
+
+        assert set(processes["process_tgid"].tolist()) == {flood.pid}
+        assert dict(zip(CLASSES, losers["lost"].sum(0).tolist(), strict=True)) == lost
+        assert lost["touch"] > 1000
+        assert len(again) == 0
+
+
+def test_a_walk_finds_who_lives(group: Scope, workloads: Workloads, place: Path) -> None:
+    """Processes of the scope are marked; everybody else is only found alive; the dead are not."""
+    for name in ("data", "out", "idle"):
+        (place / name).write_bytes(bytes(100))
+    with watching(group) as witness:
+        process = group.start(workloads.command("waits", "family"), place)
+        assert process.stdout is not None
+        process.stdout.readline()
+        walk = Walk.of(0, witness.kernel.alive())
+        members = {int(each) for each in (group.directory / "cgroup.procs").read_text().split()}
+        process.send_signal(10)
+        witness.follow(process, place)
+        later = Walk.of(0, witness.kernel.alive())
+
+        assert {tgid for tgid, _ in walk.in_scope} == members
+        assert process.pid in members
+        assert os.getpid() in {tgid for tgid, _ in walk.alive}
+        assert members & {tgid for tgid, _ in later.alive} == set()
+
+
+def test_no_program_was_skipped(witness: Witness) -> None:
+    """The kernel counts for every attached program how often it was left out."""
+    assert witness.kernel.recursion_misses() == dict.fromkeys(plan.PROGRAMS, 0)
 
 
 def test_a_full_text_ring_keeps_identities(group: Scope, workloads: Workloads, place: Path) -> None:

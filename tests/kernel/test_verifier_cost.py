@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kernel
 BOUND = 100_000
 
 
-@pytest.mark.parametrize("name", [*plan.PROGRAMS, *plan.ITERATORS, "probe"])
+@pytest.mark.parametrize("name", [*plan.PROGRAMS, *plan.ITERATORS, "census", "probe"])
 def test_each_program_is_cheap_to_verify(witness: Witness, name: str) -> None:
     """Instructions that the verifier went through, as the kernel tells (since 5.16)."""
     kernel = witness.kernel

@@ -154,6 +154,15 @@ class BatchMaker:
         return self
 
 
+def _mark(maker: BatchMaker, process: int) -> None:
+    """Add a walk that found one process."""
+    marks = maker.batch.capture_marks
+    marks.mark.append(wire.CAPTURE_MARK_WALKED)
+    marks.at_ns.append(3)
+    marks.alive_count.append(1)
+    marks.alive.append(process)
+
+
 def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
     """Return a batch with a row in every table."""
     maker = BatchMaker(number, epoch)
@@ -192,10 +201,12 @@ def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
     losses.received.append(7)
     losses.lost.append(3)
     losses.reason_text.append(maker.text("ring full"))
+    losses.process.append(python)
     losses.from_ns.append(0)
     losses.until_ns.append(9)
     _tell_recipe(maker, python, model)
     _tell_gpus(maker, python)
+    _mark(maker, python)
     return maker.batch
 
 

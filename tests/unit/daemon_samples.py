@@ -230,7 +230,8 @@ class Daemon:
         resolver = Resolver(
             fstat_probe, root_of=lambda _: os.fsencode(self.root), mounts_of=lambda _: b""
         )
-        self.observer = Observer(Processes(FixedNames()), self.versions, resolver)
+        self.processes = Processes(FixedNames())
+        self.observer = Observer(self.processes, self.versions, resolver)
 
     def see(self, kind: int, parts: dict[Part, bytes] | None = None, **fields: Any) -> None:
         """Send a record and its texts."""

@@ -26,7 +26,19 @@ from whenced.hash_client import HashClient
 from whenced.hash_messages import HashReply, HashRequest, Reply, Request
 from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
-from whenced.record import CLASSES, RECORD, USE, USE_KEY, Kind, Part, Rows
+from whenced.proof import Proof
+from whenced.record import (
+    ALIVE,
+    CLASSES,
+    LOSER,
+    PROCESS,
+    RECORD,
+    USE,
+    USE_KEY,
+    Kind,
+    Part,
+    Rows,
+)
 from whenced.rows import Row
 
 READER = {"process_tgid": 101, "process_start_ns": 2_000, "process_exec_id": 1}
@@ -72,6 +84,18 @@ class Kernel:
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Give the conservation counters."""
         return self.attempted
+
+    def take_losers(self) -> tuple[Rows, Rows]:
+        """Give who lost records."""
+        return np.empty(0, dtype=PROCESS), np.empty(0, dtype=LOSER)
+
+    def recursion_misses(self) -> dict[str, int]:
+        """Give skipped calls of programs."""
+        return {}
+
+    def alive(self) -> Rows:
+        """Give who lives."""
+        return np.empty(0, dtype=ALIVE)
 
     def rows_since_swap(self) -> int:
         """Give how many rows the aggregate table has got."""
@@ -152,6 +176,9 @@ class Bench:
             self.daemon.versions, cast(HashClient, self.hasher), builder,
             Outbox(builder, self.sink, NOW_NS), FlushPolicy(),
             Metrics(cast(Sources, None)), self.tidied.append,
+            Proof(
+                cast(Capture, self.kernel), self.daemon.processes, boot_ns(), whole_host=False
+            ),
         )  # fmt: skip
         self.loop = CaptureLoop(parts)
         self.start_ns = boot_ns()

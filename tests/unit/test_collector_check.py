@@ -25,7 +25,23 @@ def refusal(spoil: Callable[[wire.Batch], Any]) -> str:
 def test_a_whole_batch_passes_and_counts_the_rows_of_all_tables() -> None:
     batch = one_of_each()
 
-    assert check(batch).rows == 21
+    assert check(batch).rows == 22
+
+
+def test_a_column_that_a_daemon_of_before_leaves_out_is_not_missed() -> None:
+    batch = one_of_each()
+    del batch.losses.process[:]
+
+    assert check(batch).rows == 22
+
+
+def test_a_list_of_processes_stays_within_the_dictionary() -> None:
+    def spoil(batch: wire.Batch) -> None:
+        batch.capture_marks.alive[0] = 1000
+
+    sentence = refusal(spoil)
+
+    assert sentence.startswith("column capture_marks.alive points to process 1000 of ")
 
 
 def test_an_empty_batch_passes() -> None:
@@ -53,7 +69,12 @@ def test_a_header_number_out_of_range_is_refused(field: str, value: int) -> None
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [(table.name, column.name) for table in TABLES for column in table.columns[1:]],
+    [
+        (table.name, column.name)
+        for table in TABLES
+        for column in table.columns[1:]
+        if not column.late
+    ],
 )
 def test_a_column_that_is_shorter_than_its_table_is_refused(table: str, column: str) -> None:
     sentence = refusal(lambda batch: getattr(getattr(batch, table), column).pop())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.unit.daemon_samples import NOW_NS, SECOND_NS
+from tests.unit.daemon_samples import NOW_NS, READER, SECOND_NS, WRITER
 
 from whenced.losses import CLASS_OF, Ledger
 from whenced.record import CLASSES, Kind
@@ -34,18 +34,20 @@ def test_every_kind_has_a_class() -> None:
     assert set(CLASS_OF.values()) <= set(CLASSES)
 
 
-def test_a_loss_is_told_at_once_with_its_reason() -> None:
+def test_a_loss_of_nobody_knows_whom_is_told_when_two_looks_found_it() -> None:
     ledger = ledger_after(Kind.READ, Kind.WRITE)
 
+    early = ledger.rows({"touch": (5, 2, 3)}, NOW_NS)
     rows = ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1)
 
+    assert early == []
     assert rows == [LossRow("touch", 5, 2, 3, "the record ring was full", NOW_NS, NOW_NS + 1)]
     assert ledger.lost_in_all == 3
 
 
 def test_a_loss_is_told_once() -> None:
     ledger = ledger_after(Kind.READ, Kind.WRITE)
-    ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1)
+    ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1, last=True)
     ledger.received(np.bincount([Kind.READ]))
 
     rows = ledger.rows({"touch": (6, 3, 3)}, NOW_NS + 6 * SECOND_NS)
@@ -78,7 +80,7 @@ def test_silence_is_not_told() -> None:
     ],
 )
 def test_reasons(record_class: str, reason: str) -> None:
-    (row,) = Ledger(NOW_NS).rows({record_class: (1, 0, 1)}, NOW_NS)
+    (row,) = Ledger(NOW_NS).rows({record_class: (1, 0, 1)}, NOW_NS, last=True)
 
     assert row.reason == reason
 
@@ -88,7 +90,8 @@ def test_texts_and_aggregates_are_counted_apart() -> None:
     ledger.texts(7)
     ledger.aggregates(3)
 
-    rows = ledger.rows({"text": (7, 7, 0), "aggregate": (4, 3, 1)}, NOW_NS + 5 * SECOND_NS)
+    counts = {"text": (7, 7, 0), "aggregate": (4, 3, 1)}
+    rows = ledger.rows(counts, NOW_NS + 5 * SECOND_NS, last=True)
 
     assert {row.record_class: (row.received, row.lost) for row in rows} == {
         "text": (7, 0),
@@ -98,8 +101,41 @@ def test_texts_and_aggregates_are_counted_apart() -> None:
 
 def test_classes_are_told_each_in_its_own_time() -> None:
     ledger = ledger_after(Kind.READ, Kind.RENAME)
+    ledger.rows({"touch": (2, 1, 1)}, NOW_NS + 1)
     first = ledger.rows({"touch": (2, 1, 1), "name": (1, 1, 0)}, NOW_NS + SECOND_NS)
     second = ledger.rows({"touch": (2, 1, 1), "name": (1, 1, 0)}, NOW_NS + 5 * SECOND_NS)
 
     assert [row.record_class for row in first] == ["touch"]
     assert [(row.record_class, row.from_ns) for row in second] == [("name", NOW_NS)]
+
+
+def test_a_loss_whose_process_is_known_is_told_at_once_and_of_it_alone() -> None:
+    ledger = ledger_after(Kind.READ)
+    ledger.lost_by(READER, (0, 2, 0, 0, 0))
+    ledger.lost_by(WRITER, (0, 1, 0, 0, 0))
+
+    rows = ledger.rows({"touch": (4, 1, 3)}, NOW_NS + 1)
+    later = ledger.rows({"touch": (4, 1, 3)}, NOW_NS + 9 * SECOND_NS, last=True)
+
+    why = "the record ring was full"
+    assert rows == [
+        LossRow("touch", 4, 1, 0, None, NOW_NS, NOW_NS + 1),
+        LossRow("touch", 0, 0, 2, why, NOW_NS, NOW_NS + 1, READER),
+        LossRow("touch", 0, 0, 1, why, NOW_NS, NOW_NS + 1, WRITER),
+    ]
+    assert (later, ledger.lost_in_all, ledger.is_open) == ([], 3, False)
+
+
+def test_a_loss_that_happens_between_the_two_looks_is_named_by_the_next() -> None:
+    """Who lost is read before how much: nothing is told of nobody, and nothing twice."""
+    ledger = ledger_after()
+    first = ledger.rows({"touch": (1, 0, 1)}, NOW_NS)
+    is_open = ledger.is_open
+    ledger.lost_by(READER, (0, 1, 0, 0, 0))
+
+    second = ledger.rows({"touch": (1, 0, 1)}, NOW_NS + 1)
+    third = ledger.rows({"touch": (1, 0, 1)}, NOW_NS + 2, last=True)
+
+    assert (first, is_open) == ([], True)
+    assert [(row.process, row.lost) for row in second if row.lost] == [(READER, 1)]
+    assert third == []

@@ -34,7 +34,7 @@ from whenced.rows import (
     StreamRow,
 )
 
-BASH = ProcessKey(101, 2_000, 0)  # whom event() is about
+BASH = ProcessKey(101, 2_000, 1)  # whom event() is about, found alive at its exec 1
 CONTAINER_MOUNTS = 9
 
 
@@ -126,7 +126,11 @@ def test_the_snapshot_tells_processes_and_what_they_have_open() -> None:
     rows = daemon.observer.take_rows()
     (start,), (access,) = rows_of(StartRow, rows), rows_of(AccessRow, rows)
 
-    assert (start.process, start.exe, start.exe_file) == (BASH, "/bin/bash", version(0))
+    assert (start.process, start.exe, start.exe_file) == (
+        BASH._replace(image=4),
+        "/bin/bash",
+        version(0),
+    )
     assert (access.path, access.flags) == ("/data/f", wire.ACCESS_FLAG_SNAPSHOT)
 
 

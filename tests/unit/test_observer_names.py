@@ -25,7 +25,7 @@ from whenced.rows import (
     ProcessKey,
 )
 
-BASH = ProcessKey(101, 2_000, 0)  # whom event() is about
+BASH = ProcessKey(101, 2_000, 1)  # whom event() is about, found alive at its exec 1
 CONTAINER_MOUNTS = 9
 
 

@@ -61,7 +61,7 @@ def test_a_fork_runs_what_its_parent_runs() -> None:
 
     assert isinstance(row, StartRow)
     assert isinstance(parent, StartRow)
-    assert (row.process, row.parent) == (ProcessKey(200, 2_000, 0), ProcessKey(100, 1_000, 0))
+    assert (row.process, row.parent) == (ProcessKey(200, 2_000, 0), ProcessKey(100, 1_000, 5))
     assert (row.origin, row.at_ns) == (wire.PROCESS_ORIGIN_FORK, NOW_NS)
     assert (row.exe, row.exe_file, row.arguments) == ("/bin/bash", PYTHON, ("bash",))
     assert row.cwd == parent.cwd
@@ -88,7 +88,7 @@ def test_fork_and_exec_between_two_batches_are_one_row() -> None:
     assert isinstance(row, StartRow)
     assert (row.process, row.origin) == (ProcessKey(200, 2_000, 0), wire.PROCESS_ORIGIN_EXEC)
     assert (row.exe, row.arguments, row.exe_file) == ("/bin/p", ("p", "x"), PYTHON)
-    assert row.parent == ProcessKey(100, 1_000, 0)
+    assert row.parent == ProcessKey(100, 1_000, 5)
 
 
 def test_an_exec_in_the_next_batch_describes_the_same_image_again() -> None:
@@ -126,12 +126,12 @@ def test_images_of_a_process_that_was_forked_at_exec_id_5(exec_id: int, image: i
     assert processes.key(200, 2_000, exec_id) == ProcessKey(200, 2_000, image)
 
 
-def test_the_first_exec_after_the_snapshot_is_image_1() -> None:
+def test_images_of_a_process_that_was_found_are_its_execs() -> None:
     processes = known_parent()
 
     key = run(processes, 6, **PARENT)
 
-    assert key == ProcessKey(100, 1_000, 1)
+    assert key == ProcessKey(100, 1_000, 6)
 
 
 def test_an_exec_keeps_the_parent_that_forked_it() -> None:
@@ -144,7 +144,7 @@ def test_an_exec_keeps_the_parent_that_forked_it() -> None:
     row = processes.take_rows()[-1]
 
     assert isinstance(row, StartRow)
-    assert row.parent == ProcessKey(100, 1_000, 0)
+    assert row.parent == ProcessKey(100, 1_000, 5)
 
 
 def test_a_child_belongs_to_the_image_that_forked_it() -> None:
@@ -155,7 +155,7 @@ def test_a_child_belongs_to_the_image_that_forked_it() -> None:
     (row,) = [r for r in processes.take_rows() if r.process.tgid == 200]
 
     assert isinstance(row, StartRow)
-    assert row.parent == ProcessKey(100, 1_000, 1)
+    assert row.parent == ProcessKey(100, 1_000, 6)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_record_of_an_unknown_process_introduces_it_once() -> None:
     (row,) = processes.take_rows()
 
     assert isinstance(row, StartRow)
-    assert keys == [ProcessKey(200, 2_000, 0)] * 2
+    assert keys == [ProcessKey(200, 2_000, 9)] * 2
     assert (row.origin, row.at_ns) == (wire.PROCESS_ORIGIN_SNAPSHOT, 2_000)
     assert row.arguments == ("old", "--flag")
 
@@ -222,7 +222,7 @@ def test_an_unknown_process_that_runs_a_program_needs_no_introduction() -> None:
     (row,) = processes.take_rows()
 
     assert isinstance(row, StartRow)
-    assert (key.image, row.origin, row.arguments) == (0, wire.PROCESS_ORIGIN_EXEC, ("p",))
+    assert (key.image, row.origin, row.arguments) == (9, wire.PROCESS_ORIGIN_EXEC, ("p",))
 
 
 def test_the_same_number_started_later_is_another_process() -> None:

@@ -18,6 +18,7 @@ from whence_collector.resolved import (
     EndRow,
     EnvironmentRow,
     LossRow,
+    MarkRow,
     NameRow,
     ProcessRow,
     RecipeRows,
@@ -57,6 +58,8 @@ class Host:
     code_states: list[CodeRow] = field(default_factory=list)
     losses: list[LossRow] = field(default_factory=list)
     environments: list[EnvironmentRow] = field(default_factory=list)
+    capture_id: int = 1
+    marks: list[MarkRow] = field(default_factory=list)
     paths: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, int] = field(default_factory=dict)
 
@@ -166,6 +169,13 @@ class Host:
         for process in processes:
             self.ends.append(EndRow(process.process_id, self.tick(), code, signal, replaced=False))
 
+    def mark(self, mark: int, *alive: ProcessRow) -> int:
+        """Say where capture stands; return when."""
+        at_ns = self.tick()
+        lives = frozenset((each.tgid, each.start_ns) for each in alive)
+        self.marks.append(MarkRow(mark, at_ns, at_ns - NOON_NS, lives))
+        return at_ns
+
     def pipe(self, writer: ProcessRow, reader: ProcessRow, inode: int = 7) -> None:
         """Pass data through a pipe."""
         for process, write in ((writer, True), (reader, False)):
@@ -257,18 +267,13 @@ class Host:
             streams=tuple(self.streams),
             losses=tuple(self.losses),
             recipe=RecipeRows(environments=tuple(self.environments)),
+            capture_id=self.capture_id,
+            marks=tuple(self.marks),
         )
         for taken in (
-            self.processes,
-            self.ends,
-            self.accesses,
-            self.names,
-            self.digests,
-            self.code_states,
-            self.streams,
-            self.losses,
-            self.environments,
-        ):
+            self.processes, self.ends, self.accesses, self.names, self.digests, self.code_states,
+            self.streams, self.losses, self.environments, self.marks,
+        ):  # fmt: skip
             taken.clear()
         return batch
 
@@ -310,7 +315,12 @@ class Machine:
     def _store(self, batch: ResolvedBatch, writer: Writer) -> None:
         if not writer.rows("SELECT * FROM host"):
             writer.execute("INSERT INTO host VALUES (1, 'node', 'm')")
-            writer.execute("INSERT INTO boot VALUES (1, 'boot-uuid', 1)")
+        if (batch.boot_id,) not in writer.rows("SELECT boot_id FROM boot"):
+            uuid = "boot-uuid" if batch.boot_id == 1 else f"boot-uuid-{batch.boot_id}"
+            writer.execute("INSERT INTO boot VALUES (?, ?, 1)", (batch.boot_id, uuid))
+        if (batch.capture_id,) not in writer.rows("SELECT capture_id FROM capture"):
+            capture = (batch.capture_id, f"e{batch.capture_id}", batch.boot_id)
+            writer.execute("INSERT INTO capture VALUES (?, ?, ?)", capture)
         if self.deriver is None:
             self.deriver = self.make_deriver(writer)
         self._store_dictionaries(batch, writer)

@@ -204,6 +204,42 @@ DIGEST_STATE_UNHASHED: DigestState.ValueType  # 4
 """Never read; the reason says why."""
 global___DigestState = DigestState
 
+class _CaptureMark:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CaptureMarkEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CaptureMark.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CAPTURE_MARK_UNSPECIFIED: _CaptureMark.ValueType  # 0
+    """Not set: a malformed row."""
+    CAPTURE_MARK_BEGAN: _CaptureMark.ValueType  # 1
+    """The programs were attached: from here on everything is observed."""
+    CAPTURE_MARK_WALKED: _CaptureMark.ValueType  # 2
+    """What ran at the beginning has been told, in this batch or before it."""
+    CAPTURE_MARK_TOLD: _CaptureMark.ValueType  # 3
+    """Everything that happened up to here has been told, in this batch or before
+    it. What comes after the last such mark of a daemon that died was not.
+    """
+    CAPTURE_MARK_ENDED: _CaptureMark.ValueType  # 4
+    """The daemon was told to stop: from here on nothing is observed."""
+
+class CaptureMark(_CaptureMark, metaclass=_CaptureMarkEnumTypeWrapper):
+    """Moments in the life of one capture."""
+
+CAPTURE_MARK_UNSPECIFIED: CaptureMark.ValueType  # 0
+"""Not set: a malformed row."""
+CAPTURE_MARK_BEGAN: CaptureMark.ValueType  # 1
+"""The programs were attached: from here on everything is observed."""
+CAPTURE_MARK_WALKED: CaptureMark.ValueType  # 2
+"""What ran at the beginning has been told, in this batch or before it."""
+CAPTURE_MARK_TOLD: CaptureMark.ValueType  # 3
+"""Everything that happened up to here has been told, in this batch or before
+it. What comes after the last such mark of a daemon that died was not.
+"""
+CAPTURE_MARK_ENDED: CaptureMark.ValueType  # 4
+"""The daemon was told to stop: from here on nothing is observed."""
+global___CaptureMark = CaptureMark
+
 class _CodeChange:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -578,6 +614,7 @@ class Batch(google.protobuf.message.Message):
     GPU_SLICES_FIELD_NUMBER: builtins.int
     GPU_SHARES_FIELD_NUMBER: builtins.int
     GPU_FAULTS_FIELD_NUMBER: builtins.int
+    CAPTURE_MARKS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name, as in Hello: a batch outlives the stream that it was made for."""
     boot_id: builtins.str
@@ -674,6 +711,10 @@ class Batch(google.protobuf.message.Message):
     def gpu_faults(self) -> global___GpuFaults:
         """Faults that the driver reported."""
 
+    @property
+    def capture_marks(self) -> global___CaptureMarks:
+        """Where capture stands: what makes a time that nobody observed visible."""
+
     def __init__(
         self,
         *,
@@ -704,9 +745,10 @@ class Batch(google.protobuf.message.Message):
         gpu_slices: global___GpuSlices | None = ...,
         gpu_shares: global___GpuShares | None = ...,
         gpu_faults: global___GpuFaults | None = ...,
+        capture_marks: global___CaptureMarks | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -714,7 +756,9 @@ global___Batch = Batch
 class ProcessKeys(google.protobuf.message.Message):
     """Processes named in a batch. A process is (boot, tgid, start, image): image
     counts the programs that one process id became by exec. The time between a
-    fork and the first exec belongs to image 0, as that exec does.
+    fork and the first exec belongs to image 0, as that exec does. Of a process
+    whose fork nobody saw, image is its number of execs, as the kernel counts
+    them: the same whoever finds it, and greater than any that was given to it.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1310,6 +1354,7 @@ class Losses(google.protobuf.message.Message):
     REASON_TEXT_FIELD_NUMBER: builtins.int
     FROM_NS_FIELD_NUMBER: builtins.int
     UNTIL_NS_FIELD_NUMBER: builtins.int
+    PROCESS_FIELD_NUMBER: builtins.int
     @property
     def class_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Class of record: "life", "touch", "name", "text", "aggregate", "row"."""
@@ -1338,6 +1383,12 @@ class Losses(google.protobuf.message.Message):
     def until_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """End of the interval."""
 
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The process whose records they were, 0 when that is not known: then they may
+        be of any process of the interval. A daemon of before leaves the column out.
+        """
+
     def __init__(
         self,
         *,
@@ -1348,10 +1399,51 @@ class Losses(google.protobuf.message.Message):
         reason_text: collections.abc.Iterable[builtins.int] | None = ...,
         from_ns: collections.abc.Iterable[builtins.int] | None = ...,
         until_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempted", b"attempted", "class_text", b"class_text", "from_ns", b"from_ns", "lost", b"lost", "reason_text", b"reason_text", "received", b"received", "until_ns", b"until_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempted", b"attempted", "class_text", b"class_text", "from_ns", b"from_ns", "lost", b"lost", "process", b"process", "reason_text", b"reason_text", "received", b"received", "until_ns", b"until_ns"]) -> None: ...
 
 global___Losses = Losses
+
+@typing.final
+class CaptureMarks(google.protobuf.message.Message):
+    """Moments in the life of one capture (one epoch)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MARK_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    ALIVE_COUNT_FIELD_NUMBER: builtins.int
+    ALIVE_FIELD_NUMBER: builtins.int
+    @property
+    def mark(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___CaptureMark.ValueType]:
+        """What happened."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When."""
+
+    @property
+    def alive_count(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Number of processes of each row, listed in alive."""
+
+    @property
+    def alive(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Processes of all rows: with WALKED, every process of the scope that lived at
+        its time, found by a walk over the kernel's tasks.
+        """
+
+    def __init__(
+        self,
+        *,
+        mark: collections.abc.Iterable[global___CaptureMark.ValueType] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        alive_count: collections.abc.Iterable[builtins.int] | None = ...,
+        alive: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alive", b"alive", "alive_count", b"alive_count", "at_ns", b"at_ns", "mark", b"mark"]) -> None: ...
+
+global___CaptureMarks = CaptureMarks
 
 @typing.final
 class Environments(google.protobuf.message.Message):

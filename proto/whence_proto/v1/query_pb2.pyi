@@ -321,7 +321,7 @@ class RunSummary(google.protobuf.message.Message):
     ended_unix_ns: builtins.int
     """End, absent while running."""
     status: builtins.str
-    """"running", "succeeded", "failed" or "killed"."""
+    """"running", "succeeded", "failed", "killed" or "unknown"."""
     exit_code: builtins.int
     """Exit status of the run's first process."""
     parent_run_id: builtins.str
@@ -576,7 +576,7 @@ class ListRunsRequest(google.protobuf.message.Message):
     since_unix_ns: builtins.int
     """Started at or after."""
     status: builtins.str
-    """"running", "succeeded", "failed" or "killed"."""
+    """"running", "succeeded", "failed", "killed" or "unknown"."""
     gpu: builtins.bool
     """Only runs that used a GPU."""
     limit: builtins.int
