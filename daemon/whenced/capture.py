@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from whenced import priority
 from whenced.event import events
 from whenced.hash_messages import HashReply
-from whenced.intake import Intake
+from whenced.intake import Intake, boot_ns
 from whenced.rows import LossRow
 
 if TYPE_CHECKING:
@@ -54,21 +54,16 @@ class Parts:
     gpus: GpuWatch | None = None
 
 
-def boot_ns() -> int:
-    """CLOCK_BOOTTIME now."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class CaptureLoop:
     """Runs until stop() is called; `taps` see every row before it is packed."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, intake: Intake | None = None) -> None:
         self._parts = parts
         self.taps: list[Callable[[Iterable[Row]], None]] = []
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._unsent: list[Request] = []
-        self._intake = Intake(parts.kernel, boot_ns)
+        self._intake = intake or Intake(parts.kernel, boot_ns)
         self._tidied_ns = 0
         self._ended = 0
         self._sealed = 0

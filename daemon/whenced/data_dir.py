@@ -9,7 +9,7 @@ import fcntl
 import os
 import pwd
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,24 @@ class DataDir:
         folder.mkdir(exist_ok=True, mode=0o700)
         os.chown(folder, account.pw_uid, account.pw_gid)
         return folder / self.stat_cache.name
+
+    def number_start(self, boot_id: str, second: int) -> int:
+        """Return a number of this start of capture that is new on this boot, and grows.
+
+        That is the second of the boot; where another start had it already, the next that is free.
+        Versions of files begin with it, and two starts must share none. Raises DataDirUnusable.
+        """
+        file = self.daemon / "last_start"
+        fresh = file.with_name("last_start.new")
+        with suppress(FileNotFoundError, ValueError):
+            boot, last = file.read_text(encoding="ascii").split()
+            second = max(second, int(last) + 1) if boot == boot_id else second
+        try:
+            fresh.write_text(f"{boot_id} {second}\n", encoding="ascii")
+            fresh.replace(file)
+        except OSError as error:
+            raise _unusable(self.daemon.parent, error) from error
+        return second
 
 
 @contextmanager

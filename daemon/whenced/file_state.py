@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from whenced.hash_messages import HashReply
     from whenced.rows import ProcessKey
 
-# A version on the wire, from the top: second of the boot in which capture began (26 bits, two
+# A version on the wire, from the top: number of the capture (the second of the boot, 26 bits, two
 # years), epoch (22), remark (16). The kernel's numbers start anew with each daemon, hence the
 # first; the remark tells versions apart that the kernel's number does not.
 _START_SHIFT: Final = 38
@@ -56,7 +56,7 @@ class FileState:
     """What is known of one file; ``number`` is the kernel's, epoch << 32 | writes."""
 
     key: FileKey
-    start_s: int
+    start: int  # number of the capture among those of the boot
     path: bytes
     mount_ns: int = 0
     magic: int = 0
@@ -120,7 +120,7 @@ class FileState:
         return self._version(number >> 32, _TORN | number & _REMARK_MASK)
 
     def _version(self, epoch: int, remark: int) -> FileVersion:
-        number = self.start_s << _START_SHIFT | (epoch & _EPOCH_MASK) << _EPOCH_SHIFT | remark
+        number = self.start << _START_SHIFT | (epoch & _EPOCH_MASK) << _EPOCH_SHIFT | remark
         return FileVersion(self.key.device, self.key.inode, self.key.generation, number)
 
 

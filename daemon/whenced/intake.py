@@ -44,6 +44,11 @@ LOAD_ROWS: Final = 2_000
 HELD_ROWS: Final = 120_000
 
 
+def boot_ns() -> int:
+    """CLOCK_BOOTTIME now."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Texts, then records that name them or earlier ones, then counts that belong after these.
@@ -104,16 +109,22 @@ class Intake:
 
     def start(self) -> None:
         """Take from the kernel side from now on, whatever the caller is busy with."""
+        if self._thread is not None:
+            return
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread, then take everything that is there once more."""
+        self.cancel()
+        self.pump(self._clock_ns(), last=True)
+
+    def cancel(self) -> None:
+        """End the thread, if it runs: before the kernel side goes away."""
         if self._thread is not None:
             os.eventfd_write(self._stop_fd, 1)
             self._thread.join()
             self._thread = None
-        self.pump(self._clock_ns(), last=True)
 
     def close(self) -> None:
         """Let go of the descriptors."""

@@ -40,7 +40,7 @@ _OVERWRITTEN: Final = "overwritten before its bytes could be read"
 class Versions:
     """Every file that a process in scope touched lately."""
 
-    start_s: int
+    start: int  # number of the capture among those of the boot
     jobs: HashJobs
     out: VersionRows = field(default_factory=VersionRows)
     _states: OrderedDict[FileKey, FileState] = field(default_factory=OrderedDict)
@@ -204,7 +204,7 @@ class Versions:
 
     def met(self, key: FileKey, path: bytes, event: Event) -> FileState:
         """A file that only a path led to."""
-        state = self._states.setdefault(key, FileState(key, self.start_s, path))
+        state = self._states.setdefault(key, FileState(key, self.start, path))
         state.mount_ns, state.tgid = event.mount_ns, event.tgid
         self._by_path[event.mount_ns, path] = key
         return state
@@ -357,7 +357,7 @@ class Versions:
         key = event.file
         unseen = self._unseen.pop(key, 0) if self._unseen else 0
         state = self._states[key] = FileState(
-            key, self.start_s, path, number=event.version, unseen=unseen
+            key, self.start, path, number=event.version, unseen=unseen
         )
         return state
 

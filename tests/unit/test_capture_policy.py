@@ -21,9 +21,10 @@ from tests.unit.daemon_samples import (
 
 from whence_proto.v1 import ingest_pb2
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
-from whenced.capture import CaptureLoop, Parts, boot_ns
+from whenced.capture import CaptureLoop, Parts
 from whenced.hash_client import HashClient
 from whenced.hash_messages import HashReply, HashRequest, Reply, Request
+from whenced.intake import boot_ns
 from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
 from whenced.proof import Proof

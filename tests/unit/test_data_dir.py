@@ -81,3 +81,20 @@ def test_every_error_has_an_exit_code() -> None:
 
     assert {kind: errors.exit_code(kind("x")) for kind in kinds} == dict.fromkeys(kinds, 2)
     assert set(kinds) == set(errors.EXIT_CODES)
+
+
+def test_two_starts_in_one_second_of_a_boot_get_different_numbers(tmp_path: Path) -> None:
+    with claimed(tmp_path) as data_dir:
+        numbers = [data_dir.number_start("boot-a", second) for second in (70, 70, 70, 71, 90)]
+        other_boot = data_dir.number_start("boot-b", 5)
+        (data_dir.daemon / "last_start").write_text("torn")
+        after_damage = data_dir.number_start("boot-b", 6)
+
+    assert (numbers, other_boot, after_damage) == ([70, 71, 72, 73, 90], 5, 6)
+
+
+def test_a_number_that_cannot_be_kept_is_one_sentence(tmp_path: Path) -> None:
+    with claimed(tmp_path) as data_dir:
+        (data_dir.daemon / "last_start.new").mkdir()
+        with pytest.raises(errors.DataDirUnusable, match="cannot be used"):
+            data_dir.number_start("boot-a", 1)

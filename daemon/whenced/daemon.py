@@ -1,0 +1,205 @@
+"""The parts of one daemon beside its kernel side, and how they work together until a signal.
+
+Imports everything that is not needed for capturing; __main__.py has that done while the kernel
+checks the programs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from whenced import priority
+from whenced.batching import BatchBuilder, FlushPolicy, Outbox
+from whenced.canary_run import CanaryRunner
+from whenced.capture import CaptureLoop, Parts
+from whenced.control import OPEN_IDLE_S, ControlSocket
+from whenced.gpu_metrics import GpuMetrics
+from whenced.gpu_watch import GpuWatch, Options
+from whenced.greeting import hello
+from whenced.hash_client import HashClient, HasherOptions
+from whenced.hash_jobs import HashJobs
+from whenced.host_names import HostNames
+from whenced.inode_probe import InodeProbe
+from whenced.intake import boot_ns
+from whenced.metrics import Metrics, Sources
+from whenced.metrics_socket import MetricsSocket
+from whenced.notify import Notifier
+from whenced.observer import Observer
+from whenced.path_scope import PathScope
+from whenced.processes import Processes
+from whenced.proof import Proof
+from whenced.resolve import Resolver
+from whenced.spool import Spool
+from whenced.text import TextStore
+from whenced.uplink import Uplink
+from whenced.versions import Versions
+from whenced.vouch import Voucher
+from whenced.vouch import socket_of as vouch_socket
+
+if TYPE_CHECKING:
+    from whenced.config import Settings
+    from whenced.data_dir import DataDir
+    from whenced.kernel_side import KernelSide
+
+log: Final = logging.getLogger("whenced")
+_PROVE_AGAIN_S: Final = 5.0
+
+
+def _open_to_callers(voucher: Voucher, data_dir: Path, stack: ExitStack) -> None:
+    """Let any process of this host ask for a ticket; capture goes on without."""
+    path = vouch_socket(data_dir)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        desk = ControlSocket(path, {"vouch": voucher}, OPEN_IDLE_S, open_to_all=True)
+    except OSError as error:
+        log.warning("callers cannot be vouched for: %s: %s", path, error.strerror)
+        return
+    stack.callback(desk.close)
+
+
+class Daemon:
+    """The parts of one daemon; `stack` takes them apart in the reverse order."""
+
+    def __init__(
+        self, settings: Settings, place: DataDir, side: KernelSide, stack: ExitStack
+    ) -> None:
+        self.notifier = Notifier()
+        self.side = side
+        self.library, self.kernel, self.exclusion = side.library, side.capture, side.exclusion
+        probe_fds = (self.kernel.probe_fd, self.kernel.map_fd("probes"))
+        hasher = HashClient(
+            HasherOptions(
+                place.stat_cache_of(settings.hasher_user),
+                settings.hash_share,
+                probe_fds=probe_fds,
+                user=settings.hasher_user,
+            )
+        )
+        stack.callback(hasher.close)
+        epoch = secrets.token_hex(16)
+        self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
+        stack.callback(self.spool.close)
+        names = HostNames()
+        self.processes = Processes(names)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
+        greeting = hello(side.plan, side.started_ns, vouch=voucher.greeting)
+        self.uplink = Uplink(
+            settings.address, greeting, self.spool, self.exclusion.leave_out_collector
+        )
+        self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
+        stack.callback(self.metrics.close)
+        self.versions = Versions(
+            side.number,
+            HashJobs(os.stat("/proc/self/ns/mnt").st_ino),  # noqa: PTH116 (a namespace, not a path)
+        )
+        observer = Observer(
+            self.processes,
+            self.versions,
+            Resolver(InodeProbe(*probe_fds)),
+            PathScope.of(settings.scope.include_paths, settings.scope.exclude_paths),
+        )
+        builder = BatchBuilder(os.uname().nodename, greeting().boot_id, epoch)
+        outbox = Outbox(builder, self.spool, side.started_ns)
+        self.hasher = hasher
+        self.gpus = self._gpu_watch(settings, place, stack, greeting().boot_id)
+        whole_host = not (settings.scope.cgroups or settings.scope.uids)
+        self.proof = Proof(self.kernel, self.processes, side.started_ns, whole_host=whole_host)
+        self.loop = CaptureLoop(
+            Parts(
+                self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
+                FlushPolicy(), self.metrics, self._tidy, self.proof, self.gpus,
+            ),
+            side.intake,
+        )  # fmt: skip
+        self.canary = CanaryRunner(
+            self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
+        )
+        control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
+        stack.callback(control.close)
+        _open_to_callers(voucher, settings.data_dir, stack)
+
+    def _gpu_watch(
+        self, settings: Settings, place: DataDir, stack: ExitStack, boot_id: str
+    ) -> GpuWatch | None:
+        """Watch GPUs; without any this is a look at /proc/devices now and then."""
+        if not settings.gpu.enabled:
+            return None
+        options = Options(
+            settings.gpu.stand_ins, settings.gpu.nvml, place.daemon / "gpu_holds.json", boot_id
+        )
+        watch = GpuWatch(self.library, self.kernel, options, boot_ns)
+        self.metrics.register(GpuMetrics(watch))
+        watch.start()
+        stack.callback(watch.close)
+        return watch
+
+    def _tidy(self, now_ns: int) -> None:
+        """About once a second."""
+        if self.notifier.watchdog_s is not None:
+            self.notifier.tell("WATCHDOG=1")
+        self.exclusion.refresh()
+        for process in self.processes.forget_ended(now_ns):
+            self.versions.out.forget_process(process)
+
+    def status(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer {"do": "status"}."""
+        counters = {
+            name: dict(zip(("attempted", "stored", "lost"), numbers, strict=True))
+            for name, numbers in self.kernel.counts().items()
+        }
+        return {
+            "capturing": True,
+            "started_ms": self.side.wait_ms,
+            "counters": counters,
+            "proof": self.proof.state(),
+            "processes": len(self.processes),
+            "held_records": self.loop.held_rows,
+            "hash_jobs": self.hasher.outstanding,
+            "spool": asdict(self.spool.stats()),
+            "uplink": asdict(self.uplink.state()),
+            "gpu": self.gpus.status()
+            if self.gpus
+            else {"accounting": "off", "reason": "turned off by the settings"},
+        }
+
+    def run(self, settings: Settings) -> None:
+        """Capture until a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.loop.stop())
+        priority.set_nice(priority.PATIENT)  # and of the threads that begin from here
+        with ExitStack() as stack:
+            self._serve_metrics(settings, stack)
+            self.uplink.start()
+            later_ns = boot_ns() - self.side.started_ns
+            log.info("all parts work %d ms after the programs", later_ns // 1_000_000)
+            threading.Thread(target=self._prove, name="proof", daemon=True).start()
+            self.loop.run()
+            self.notifier.tell("STOPPING=1")
+            self.uplink.stop()
+
+    def _serve_metrics(self, settings: Settings, stack: ExitStack) -> None:
+        if settings.metrics_socket is not None:
+            page = MetricsSocket(settings.metrics_socket, self.metrics.page)
+            stack.callback(page.close)
+        elif settings.metrics_address is not None:
+            self.metrics.serve(*settings.metrics_address)
+
+    def _prove(self) -> None:
+        """As a service: ready is what has seen its canary. Asked again until it has."""
+        while self.notifier.is_heard:
+            missing = self.canary({})["missing"]
+            if not missing:
+                self.notifier.tell("READY=1", "STATUS=capturing, canary seen")
+                return
+            log.error("the canary was not seen: %s missing; trying again", missing)
+            time.sleep(_PROVE_AGAIN_S)
