@@ -18,6 +18,7 @@ from tools.instance import (
     bring_down,
     bring_up,
     client_path,
+    disk_sentence,
     instance_from,
 )
 
@@ -66,9 +67,22 @@ def greeting(instance: Instance, fresh: bool, command: str) -> str:
 
 
 def summary(checklist: str) -> str:
-    """Return one line for a doctor's list in which nothing is wrong."""
-    count = sum(line.lstrip().startswith("✓") for line in checklist.splitlines())
-    return f"{count} checks of host, daemon and collector passed (`whence doctor` lists them)"
+    """Return one line for a doctor's list in which nothing fails, and its warnings below it."""
+    lines = checklist.splitlines()
+    count = sum(line.lstrip().startswith("✓") for line in lines)
+    first = f"{count} checks of host, daemon and collector passed (`whence doctor` lists them)"
+    return "\n".join([first, *warnings(lines)])
+
+
+def warnings(lines: list[str]) -> list[str]:
+    """Return what a doctor's list marks with "!", each with the deeper lines below it."""
+    found: list[str] = []
+    is_part = False
+    for line in lines:
+        is_part = line.startswith("  !") or (is_part and line.startswith(" " * 6))
+        if is_part:
+            found.append(line)
+    return found
 
 
 def up(instance: Instance) -> None:
@@ -103,6 +117,9 @@ def main() -> int:
         return 1
     except PermissionError as refusal:
         print(f"whence: {refusal.filename} is not ours to use: run it as root.", file=sys.stderr)
+        return 1
+    except OSError as refusal:
+        print(f"whence: {disk_sentence(instance, refusal)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,8 @@ DEFAULT_ADDRESS = "127.0.0.1:7420"
 ENV = "/usr/bin/env"
 
 START_SECONDS = 30.0
+# With less an empty database cannot be made.
+FULL_BYTES = 1 << 17
 # The canary's files are hashed and committed before its edges can be asked for.
 PROOF_SECONDS = 30.0
 # Longer than the daemon's and the collector's own final flush.
@@ -161,8 +164,34 @@ def spawn(instance: Instance, program: Program) -> Started:
         setsid=True,
     )
     started = Started(pid, start_ticks(pid) or 0, boot_id())
-    record_path(instance, program).write_text(json.dumps(asdict(started)) + "\n")
+    try:
+        record_path(instance, program).write_text(json.dumps(asdict(started)) + "\n")
+    except OSError:
+        # What is not recorded could never be stopped; its id is ours until it is reaped.
+        os.kill(pid, signal.SIGKILL)
+        reap(pid)
+        raise
     return started
+
+
+def full_disk(instance: Instance) -> str | None:
+    """Say that there is no space left, where that is so: a program cannot even log it then."""
+    free = shutil.disk_usage(instance.data_dir).free
+    if free >= FULL_BYTES:
+        return None
+    return (
+        f"{instance.data_dir} has {free // 1024} KiB free: free space there, "
+        "or set WHENCE_DATA_DIR to another directory."
+    )
+
+
+def disk_sentence(instance: Instance, error: OSError) -> str:
+    """Say what the file system under the data directory refused, and the remedy."""
+    why = error.strerror or str(error)
+    return (
+        f"{error.filename or instance.data_dir} cannot be written ({why}): free space there, "
+        "or set WHENCE_DATA_DIR to another directory."
+    )
 
 
 def last_words(instance: Instance, program: Program, from_byte: int) -> str:
@@ -206,8 +235,8 @@ def start(instance: Instance, program: Program) -> None:
     while time.monotonic() < deadline:
         if start_ticks(started.pid) is None:
             reap(started.pid)
-            message = f"{program.name} did not start: {last_words(instance, program, from_byte)}"
-            raise GroundError(message)
+            words = full_disk(instance) or last_words(instance, program, from_byte)
+            raise GroundError(f"{program.name} did not start: {words}")
         if answers(instance, program, from_byte):
             return
         time.sleep(0.02)
@@ -270,7 +299,7 @@ def bring_up(instance: Instance, daemon_arguments: Sequence[str] = ()) -> tuple[
                     started.append(program)
                     start(instance, program)
             return bool(started), prove(instance)
-        except (GroundError, KeyboardInterrupt):
+        except (GroundError, OSError, KeyboardInterrupt):
             for program in reversed(started):
                 stop(instance, program)
             raise

@@ -310,15 +310,16 @@ def run_sql(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     query = desk.stdin.read() if options.query == "-" else options.query
     if not query.strip():
         raise MisuseError("the statement is empty: give a SELECT over the views, such as runs")
-    pieces = list(client.sql(query, options.max_rows))
-    names = pieces[0].columns if pieces else ()
-    rows = [row for piece in pieces for row in piece.rows]
+    found = client.sql(query, options.max_rows)
     if options.json:
-        sql.write_objects(desk.out, names, rows)
-    else:
-        desk.tell(sql.table_lines(desk.page, names, rows))
-    if any(piece.truncated for piece in pieces):
-        desk.remark(f"cut after {count_text(len(rows), 'row')}: raise --max-rows for more")
+        count, cut = sql.write_objects(desk.out, found)
+    else:  # the width of a column is that of its widest row
+        pieces = list(found)
+        rows = [row for piece in pieces for row in piece.rows]
+        desk.tell(sql.table_lines(desk.page, pieces[0].columns if pieces else (), rows))
+        count, cut = len(rows), any(piece.truncated for piece in pieces)
+    if cut:
+        desk.remark(f"cut after {count_text(count, 'row')}: raise --max-rows for more")
     return FOUND
 
 

@@ -287,8 +287,10 @@ def collector_checks(status: Status, host: str, address: str) -> list[Check]:
     else:
         free = size_text(status.disk_free_bytes)
         enough = status.disk_free_bytes >= _LOW_DISK_BYTES
-        remedy = "" if enough else "free space under the data directory"
-        checks.append(Check("collector", "storage", enough, f"commits work, {free} free", remedy))
+        words = f"commits work, {free} free" + ("" if enough else ", which is little")
+        remedy = "" if enough else "free space under the data directory before it is full"
+        # Little is no fault: a disk that is full shows as commits that fail.
+        checks.append(Check("collector", "storage", enough, words, remedy, required=False))
     mine = [daemon for daemon in status.daemons if daemon.host == host]
     return [*checks, _stream_check(host, mine[0] if mine else None)]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from whence.page import Cell, Column, Page, columns
 from whence.text import clean
+
+if TYPE_CHECKING:
+    from whence.client import Rows
 
 
 def unique_columns(names: Sequence[str]) -> list[str]:
@@ -23,14 +26,23 @@ def unique_columns(names: Sequence[str]) -> list[str]:
     return result
 
 
-def write_objects(out: TextIO, names: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    """Write one JSON array, an object a line, as the rows arrive."""
-    keys = unique_columns(names)
-    joint = "[\n"
-    for row in rows:
-        out.write(joint + json.dumps(dict(zip(keys, row, strict=True))))
-        joint = ",\n"
-    out.write("\n]\n" if joint == ",\n" else "[]\n")
+def write_objects(out: TextIO, pieces: Iterable[Rows]) -> tuple[int, bool]:
+    """Write one JSON array, an object a line, as the pieces arrive: none is held.
+
+    Returns how many rows there were, and whether the collector cut them. What the pieces raise
+    before the first row leaves nothing written; after it, an array without its end.
+    """
+    keys: list[str] = []
+    count, cut = 0, False
+    for piece in pieces:
+        keys = keys or unique_columns(piece.columns)
+        for row in piece.rows:
+            out.write("[\n" if count == 0 else ",\n")
+            out.write(json.dumps(dict(zip(keys, row, strict=True))))
+            count += 1
+        cut = cut or piece.truncated
+    out.write("\n]\n" if count else "[]\n")
+    return count, cut
 
 
 def table_lines(page: Page, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> list[str]:

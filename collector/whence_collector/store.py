@@ -21,6 +21,7 @@ from whence_collector.arrow import DATABASE_TYPES, Columns, Inlet, arrow_table
 from whence_collector.database import MIGRATIONS, connect, first_line, migrate
 from whence_collector.errors import (
     CollectorError,
+    DataDirectoryUnusable,
     QueryInvalid,
     QueryTooLong,
     StorageUnavailable,
@@ -312,7 +313,14 @@ class Store:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         connection = connect(self.database)
-        self.schema_version = migrate(connection, self._migrations, self._clock())
+        try:
+            self.schema_version = migrate(connection, self._migrations, self._clock())
+        except STORAGE_FAULTS as error:
+            connection.close()
+            raise DataDirectoryUnusable(
+                f"{self.database} cannot be written ({first_line(error)}); "
+                "free space there or choose another --data-dir"
+            ) from error
         for _ in range(SQL_CURSORS):
             cursor = connection.cursor()
             for setting in SQL_CURSOR_SETTINGS:

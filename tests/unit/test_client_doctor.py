@@ -241,6 +241,18 @@ def test_a_collector_in_trouble() -> None:
     ]
 
 
+def test_little_space_is_a_warning_and_no_failure() -> None:
+    little = samples.status(storage_error=None, disk_free_bytes=5 << 20)
+
+    with serve(Answers(status=little)) as collector, Client(collector.address) as client:
+        checks, _ = check_collector(client, "gpu-07", None)
+
+    storage = checks[1]
+    assert (storage.ok, storage.required) == (False, False)
+    assert storage.detail == "commits work, 5.2 MB free, which is little"
+    assert all_well([storage])
+
+
 def test_no_collector() -> None:
     with serve(READY) as collector:
         address = collector.address

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -19,6 +22,7 @@ from whence import (
 )
 from whence.client import Rows
 from whence.model import Status
+from whence.sql import write_objects
 from whence.testing import Answers, Table, serve
 from whence_proto.v1 import query_pb2 as wire
 
@@ -158,3 +162,36 @@ def test_a_channel_may_be_given() -> None:
             version = client.status().version
 
     assert version == "0.1.0"
+
+
+def test_objects_are_written_while_pieces_arrive() -> None:
+    out = io.StringIO()
+    written: list[str] = []
+
+    def pieces() -> Iterator[Rows]:
+        yield Rows(("a", "a"), ((1, 2),), False)
+        written.append(out.getvalue())
+        yield Rows((), ((3, None),), True)
+
+    assert write_objects(out, pieces()) == (2, True)
+    assert written == ['[\n{"a": 1, "a_2": 2}']
+    assert json.loads(out.getvalue()) == [{"a": 1, "a_2": 2}, {"a": 3, "a_2": None}]
+
+
+def test_no_rows_are_an_empty_array() -> None:
+    out = io.StringIO()
+
+    assert write_objects(out, iter([Rows(("a",), (), False)])) == (0, False)
+    assert out.getvalue() == "[]\n"
+
+
+def test_a_statement_that_is_refused_leaves_nothing_written() -> None:
+    out = io.StringIO()
+
+    def refused() -> Iterator[Rows]:
+        raise MisuseError("no such view")
+        yield
+
+    with pytest.raises(MisuseError):
+        write_objects(out, refused())
+    assert out.getvalue() == ""

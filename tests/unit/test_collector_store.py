@@ -242,6 +242,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
+def test_a_disk_too_full_for_a_new_file_is_one_sentence(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64k", small_disk], check=True)
+
+    with pytest.raises(DataDirectoryUnusable, match="free space there or choose another"):
+        Store(small_disk / "collector" / "whence.duckdb")
+
+
 def test_a_full_disk_keeps_what_is_committed_and_takes_more_when_there_is_room(
     small_disk: Path,
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tools.instance import (
     GroundError,
     Instance,
     boot_id,
+    disk_sentence,
     instance_from,
     last_words,
     log_path,
@@ -118,6 +121,31 @@ def test_program_that_ends_at_once_is_quoted(instance: Instance, tmp_path: Path)
         start(broken, COLLECTOR)
 
 
+def test_what_cannot_be_recorded_is_not_left_running(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    patient = Instance(instance.data_dir, instance.address, python=str(program))
+
+    def full(record: Path, text: str) -> int:
+        while not (tmp_path / "pid").exists():  # the program runs by now
+            time.sleep(0.01)
+        raise OSError(errno.ENOSPC, "No space left on device", str(record))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        start(patient, COLLECTOR)
+
+    pid = int((tmp_path / "pid").read_text() or 0)
+    assert start_ticks(pid) is None
+    assert disk_sentence(instance, caught.value) == (
+        f"{record_path(instance, COLLECTOR)} cannot be written (No space left on device): "
+        "free space there, or set WHENCE_DATA_DIR to another directory."
+    )
+
+
 def test_last_words_are_those_of_this_start(instance: Instance) -> None:
     log = log_path(instance, COLLECTOR)
     log.write_text("an old complaint\n")
@@ -169,6 +197,18 @@ def test_summary_counts_what_was_proven() -> None:
     checklist = "host\n  ✓ root  uid 0\n  ✓ btf  here\ndaemon\n  ✓ canary  seen\n\nall is well\n"
 
     assert summary(checklist).startswith("3 checks of host, daemon and collector passed")
+
+
+def test_summary_shows_warnings_with_their_remedies() -> None:
+    checklist = (
+        "collector\n  ✓ answers  v1\n  ! storage  2 MB free\n             → free space\n"
+        "  ✓ stream   here\n             → not of a warning\n\nall is well\n"
+    )
+
+    assert summary(checklist).splitlines()[1:] == [
+        "  ! storage  2 MB free",
+        "             → free space",
+    ]
 
 
 def test_greeting_of_the_defaults_asks_for_nothing() -> None:
