@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnreadableFileError,
         WhenceError,
     )
+    from whence.light import metric, tag
 
 _HOMES = {
     "Client": "whence.client",
@@ -30,6 +31,8 @@ _HOMES = {
     "UnreachableError": "whence.errors",
     "UnreadableFileError": "whence.errors",
     "WhenceError": "whence.errors",
+    "metric": "whence.light",
+    "tag": "whence.light",
 }
 
 __all__ = [
@@ -42,6 +45,8 @@ __all__ = [
     "UnreadableFileError",
     "WhenceError",
     "__version__",
+    "metric",
+    "tag",
 ]
 
 
@@ -51,4 +56,5 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415  only paid on first use
 
-    return getattr(import_module(_HOMES[name]), name)
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found

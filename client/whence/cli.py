@@ -22,7 +22,7 @@ from whence.text import clean
 if TYPE_CHECKING:
     import argparse
 
-    from whence.commands import Desk
+    from whence.desk import Desk
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -79,7 +79,7 @@ def _as_wire_text(options: argparse.Namespace) -> None:
 
 
 def _desk() -> Desk:
-    from whence.commands import Desk  # noqa: PLC0415  see _run
+    from whence.desk import Desk  # noqa: PLC0415  see _run
 
     page = Page(
         width=_width(sys.stdout, os.environ),

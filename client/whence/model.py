@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from whence import model_tags
+from whence.model_tags import Metric, Tag
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
@@ -149,6 +152,8 @@ class RunDetail:
     steps: tuple[Run, ...]
     library_count: int
     truncated: bool
+    tags: tuple[Tag, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,7 @@ KINDS: Mapping[str, type] = {
     "LineageReply": Lineage,
     "DaemonStatus": Daemon,
     "StatusReply": Status,
+    **model_tags.KINDS,
 }
 
 

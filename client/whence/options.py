@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from whence.command import Command, Parser, add_limit, count, no_options
 from whence.options_requests import COMMANDS as _REQUESTS
+from whence.options_tags import COMMANDS as _TAGS
 
 OVERVIEW = """\
 usage: whence PATH|DIGEST [--json]
@@ -137,7 +138,9 @@ _LOOKING = (
     ),
 )
 # One family of commands for each pair options_FAMILY.py, commands_FAMILY.py; help lists them so.
-COMMANDS: dict[str, Command] = {command.name: command for command in (*_LOOKING, *_REQUESTS)}
+COMMANDS: dict[str, Command] = {
+    command.name: command for command in (*_LOOKING, *_REQUESTS, *_TAGS)
+}
 _FIND = Command("find", "how a file was made", ("whence model.pt",), _find_options)
 # Options that take a value may stand before the command; their value is not the command.
 _VALUED = frozenset(("--address",))

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from whence.model import FileEdge, Process, Run, RunDetail, RunList
+from whence.model_tags import Metric
 from whence.page import Cell, Column, Page, columns, labelled, wrap
 from whence.render import STATUS_LOOKS, code_lines, complete_lines, edge_lines, outcome
-from whence.text import age_text, brief_command, count_text, date_text, duration_text, short_run
+from whence.render_tags import tag_lines
+from whence.text import (
+    age_text,
+    brief_command,
+    count_text,
+    date_text,
+    duration_text,
+    number_text,
+    short_run,
+)
 
 _LOG_COLUMNS = (
     Column("RUN"),
@@ -66,6 +76,8 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     lines += labelled(page, "in", wrap(inner, run.cwd, 2) if run.cwd else [])
     lines += labelled(page, "code", _code(inner, run))
     lines += labelled(page, "project", [run.project] if run.project else [])
+    lines += labelled(page, "tags", tag_lines(inner, detail.tags))
+    lines += labelled(page, "measured", _metrics(inner, detail.metrics))
     lines += labelled(page, "part of", _parent(run))
     lines += labelled(page, "complete", complete_lines(page, run.complete, reasons))
     lines += labelled(page, "inputs", _inputs(inner, detail, 20))
@@ -109,6 +121,27 @@ def own_outputs(detail: RunDetail) -> tuple[FileEdge, ...]:
         replace(edge, producer_run_id=None) if edge.producer_run_id == own else edge
         for edge in detail.outputs
     )
+
+
+def _metrics(page: Page, metrics: Sequence[Metric]) -> list[str]:
+    kinds = (Column(), Column(right=True), Column(shrink=True))
+    rows = [
+        [
+            Cell(metric.name),
+            Cell(number_text(metric.value), "strong"),
+            Cell(_of_metric(metric), "faint"),
+        ]
+        for metric in metrics
+    ]
+    return columns(page, kinds, rows)
+
+
+def _of_metric(metric: Metric) -> str:
+    at = [] if metric.step is None else [f"at step {metric.step:,}"]
+    if metric.count > 1:
+        span = f"{number_text(metric.least)} to {number_text(metric.greatest)}"
+        at.append(f"{metric.count:,} values, {span}")
+    return " · ".join(at)
 
 
 def _steps(page: Page, steps: Sequence[Run]) -> list[str]:

@@ -103,6 +103,16 @@ def count_text(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def number_text(number: float) -> str:
+    """Return a measured number as short as it can be told apart: 0.93, 1.2e-05, 400."""
+    return f"{number:,.0f}" if number == int_of(number) else f"{number:.6g}"
+
+
+def int_of(number: float) -> int | None:
+    """Return a number as a whole one where it is small enough to be read as such, else None."""
+    return int(number) if abs(number) < 1e15 and number.is_integer() else None
+
+
 def duration_text(span_ns: int) -> str:
     """Return a duration in two units at most: "120 ms", "12 s", "2 h 5 min"."""
     if span_ns < SECOND_NS:

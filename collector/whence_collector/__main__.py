@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence_collector import config, status
+from whence_collector.ancestry import add_services
 from whence_collector.chores import CHORES
 from whence_collector.derive import Deriver
 from whence_collector.errors import CollectorError, DataDirectoryUnusable
@@ -62,7 +63,7 @@ async def _serve(settings: config.Config) -> None:
     parts = Parts(
         Deriver,
         QueryService,
-        services=(requests.add,),
+        services=(requests.add, add_services),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
         tasks=(requests.run,),

@@ -28,6 +28,8 @@ SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR
     r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
+TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
+PROJECTS = "SELECT run_id, project FROM run_project"
 _RUN_FIELDS = [
     "run_id",
     "kind",
@@ -130,6 +132,9 @@ def run_summaries(reader: Reader, run_ids: Iterable[str]) -> dict[str, wire.RunS
     for *row, modified in where_in(reader, RUNS, "r.run_id", set(run_ids)):
         summary = wire.RunSummary(**given(_RUN_FIELDS, row), git_modified=modified or ())
         found[summary.run_id] = summary
+    if found and reader.rows(TAGGED):
+        for run_id, project in where_in(reader, PROJECTS, "run_id", list(found)):
+            found[run_id].project = project
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from whence_collector import answer_rows as rows
 from whence_collector import touches
 from whence_collector.answers_origin import FOLDED
+from whence_collector.answers_said import metrics_of, tags_of_runs
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.lookups import among, members_of
@@ -29,16 +30,25 @@ STATUSES = ("running", "succeeded", "failed", "killed", "unknown")
 PAGE_RUNS = 200
 
 # Everyday session hosts, the daemon's own canaries and questions are listed by nobody's wish.
+# A script belongs to a project too when one of its steps says so.
 WANTED = """
-SELECT r.run_id FROM run r
+WITH RECURSIVE tagged_so AS (
+    SELECT run_id FROM run_label WHERE key = 'project' AND value = ?4
+    UNION
+    SELECT r.parent_run_id FROM tagged_so JOIN run r USING (run_id)
+    WHERE r.parent_run_id IS NOT NULL
+)
+SELECT r.run_id FROM run r LEFT JOIN run_project p ON p.run_id = r.run_id
 WHERE r.kind NOT IN ('canary', 'question')
     AND (?1 OR r.parent_run_id IS NULL)
     AND (?2 OR r.kind != 'session')
     AND (?3 IS NULL OR r.user_name = ?3 OR r.uid::VARCHAR = ?3)
-    AND (?4 IS NULL OR r.project = ?4)
+    AND (?4 IS NULL OR coalesce(p.project, r.project) = ?4
+        OR r.run_id IN (SELECT run_id FROM tagged_so))
     AND (?5 IS NULL OR r.started_ns >= ?5)
     AND (?6 IS NULL OR r.status = ?6)
-    AND (NOT ?7 OR r.run_id IN (SELECT run_id FROM gpu_hold))
+    AND (NOT ?7 OR r.run_id IN (
+        SELECT m.run_id FROM gpu_hold g JOIN process_run m USING (process_id)))
 ORDER BY r.started_ns DESC, r.run_id LIMIT ?8 OFFSET ?9
 """
 # A script wrote what its steps wrote.
@@ -168,6 +178,8 @@ def get_run(reader: Reader, graph: Graph, request: wire.GetRunRequest) -> wire.R
     for file in inputs:
         producer = origin.get((file.run_id, file.version_id))
         detail.inputs.append(rows.file_edge(file, runs.get(producer or "")))
+    detail.tags.extend(tags_of_runs(reader, family))
+    detail.metrics.extend(metrics_of(reader, members))
     counts = (len(read), len(wrote)) if len(family) > 1 else touched.counts(run_id)
     detail.run.input_count, detail.run.output_count = counts
     return detail

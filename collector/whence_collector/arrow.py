@@ -26,6 +26,7 @@ DATABASE_TYPES: dict[str, pa.DataType] = {
     "BIGINT": pa.int64(),
     "BLOB": pa.binary(),
     "BOOLEAN": pa.bool_(),
+    "DOUBLE": pa.float64(),
     "INTEGER": pa.int32(),
     "UBIGINT": pa.uint64(),
     "UINTEGER": pa.uint32(),

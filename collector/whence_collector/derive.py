@@ -21,6 +21,7 @@ from whence_collector.rows import columns_of
 from whence_collector.run_rows import run_columns
 from whence_collector.run_state import Environment
 from whence_collector.runs import RunBook
+from whence_collector.tag_reach import TagReach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ class Deriver:
         self._halves = HalfWritten(writer)
         self._names = OutputNames(writer)
         self._recipe = RecipeStore(writer)
+        self._reach = TagReach(writer)
         self._load_boots(writer)
         self._captures = Captures(writer)
         restore.restore_book(self._book, writer)
@@ -80,6 +82,7 @@ class Deriver:
         self._follow_capture(batch, writer)
         changes = self._book.drain()
         self._store_runs(changes, writer)
+        self._reach.follow(batch.tags, changes, self._book, writer)
         reads, late, grown = self._index.add_accesses(batch.accesses)
         self._store_links(reads, writer)
         self._derive_late(late, writer)

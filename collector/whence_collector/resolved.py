@@ -233,6 +233,33 @@ NO_RECIPE = RecipeRows()
 
 
 @dataclass(frozen=True, slots=True)
+class TagRow:
+    """What a program or its user said of the program."""
+
+    subject_kind: str  # "process"
+    subject: str  # the process_id as text
+    process_id: int
+    key: str
+    value: str | None
+    removed: bool
+    inherit: bool
+    who: str
+    proven: bool
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """A number that a program measured."""
+
+    process_id: int
+    name: str
+    value: float
+    step: int | None
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedBatch:
     """Everything of one batch, in dense ids."""
 
@@ -251,3 +278,5 @@ class ResolvedBatch:
     recipe: RecipeRows = NO_RECIPE
     capture_id: int = 0
     marks: tuple[MarkRow, ...] = ()
+    tags: tuple[TagRow, ...] = ()
+    metrics: tuple[MetricRow, ...] = ()

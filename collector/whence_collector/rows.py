@@ -23,13 +23,16 @@ from whence_collector.resolved import (
     EndRow,
     LossRow,
     MarkRow,
+    MetricRow,
     NameRow,
     ProcessRow,
     RecipeRows,
     ResolvedBatch,
     StreamRow,
+    TagRow,
 )
 from whence_collector.stack import Stack
+from whence_collector.word_rows import metric_rows, tag_rows
 from whence_proto.v1 import ingest_pb2 as wire
 
 Ints = npt.NDArray[np.int64]
@@ -146,6 +149,8 @@ ROW_TABLES = {
     "code_states": "code_state",
     "streams": "stream_touch",
     "losses": "loss",
+    "tags": "tag",
+    "metrics": "metric",
 }
 
 
@@ -341,6 +346,12 @@ class _Reader:
             )
             for row, mark in enumerate(marks.mark)
         ]
+
+    def tags(self) -> list[TagRow]:
+        return tag_rows(self._batch, self._process, self._text, self._zero_ns)
+
+    def metrics(self) -> list[MetricRow]:
+        return metric_rows(self._batch, self._process, self._text, self._zero_ns)
 
 
 def _ints(column: Any) -> Ints:

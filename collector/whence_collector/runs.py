@@ -35,6 +35,7 @@ ORIGIN_FORK, ORIGIN_SNAPSHOT = 1, 3  # whence.v1.ProcessOrigin
 ENDED_KEPT = 65_536  # programs that ended and may still be named by a late row
 EARLY_ENDS_KEPT = 65_536
 KERNEL_THREADS_TGID = 2
+SESSIONS_NESTED = 16
 
 
 class RunBook:
@@ -238,6 +239,16 @@ class RunBook:
             run.live.discard(node.thread)
             if node.thread == run.root.thread:
                 run.root_end = end
+
+    def sessions_above(self, process_id: int, roles: tuple[Role, ...]) -> list[int]:
+        """Return the programs of given roles that a program was started below, nearest first."""
+        found: list[int] = []
+        node = self._nodes.get(process_id)
+        while node is not None and len(found) < SESSIONS_NESTED:
+            node = node.parent
+            if node is not None and node.role in roles:
+                found.append(node.row.process_id)
+        return found
 
     # Placement ----------------------------------------------------------------
 

@@ -42,6 +42,8 @@ STABLE_VIEWS = (
     "audit",
     "unobserved_times",
     "losses",
+    "tags",
+    "metrics",
 )
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
 # They change something, tell about this host, or make one value of any size from a short text.

@@ -202,6 +202,30 @@ TABLES = (
         ),
     ),
     *GPU_TABLES,
+    Table(
+        "job_tags",
+        (
+            Column("process", "process", known=True),
+            Column("key_text", "text", known=True),
+            Column("value_text", "text"),
+            Column("removed"),
+            Column("inherit"),
+            Column("uid"),
+            Column("user_text", "text"),
+            Column("at_ns", "time"),
+        ),
+    ),
+    Table(
+        "job_metrics",
+        (
+            Column("process", "process", known=True),
+            Column("name_text", "text", known=True),
+            Column("value"),
+            Column("step"),
+            Column("has_step"),
+            Column("at_ns", "time"),
+        ),
+    ),
 )
 
 DICTIONARIES = (

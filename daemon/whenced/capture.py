@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whenced.gpu_watch import GpuWatch
     from whenced.hash_client import HashClient
     from whenced.hash_messages import Request
+    from whenced.job_desk import JobDesk
     from whenced.loader import Capture
     from whenced.metrics import Metrics
     from whenced.observer import Observer
@@ -52,6 +53,7 @@ class Parts:
     housekeeping: Callable[[int], None]  # called about once a second with boot ns
     proof: Proof
     gpus: GpuWatch | None = None
+    jobs: JobDesk | None = None  # None where its socket cannot be made
 
 
 class CaptureLoop:
@@ -71,6 +73,8 @@ class CaptureLoop:
         self._events = select.epoll()
         for fd in (self._intake.fileno(), parts.hasher.fileno(), self._wake_fd):
             self._events.register(fd, select.EPOLLIN)
+        if parts.jobs is not None:
+            self._events.register(parts.jobs.fileno(), select.EPOLLIN)
 
     def stop(self) -> None:
         """End the loop after one last drain; any thread may call it."""
@@ -115,12 +119,19 @@ class CaptureLoop:
         self._receive_replies(now_ns)
         self._parts.proof.step(now_ns, self._intake.settled_ns)
         self._mark_urgent(now_ns)
+        if self._parts.jobs is not None and self._parts.jobs.take(now_ns):
+            self._parts.policy.mark_urgent(now_ns)
         if self._parts.policy.wait_ns(self._waiting, now_ns) == 0:
             self._flush(now_ns)
         if now_ns - self._tidied_ns > _SECOND_NS:
             self._tidied_ns = now_ns
             self._parts.housekeeping(now_ns)
         return found
+
+    @property
+    def _waiting(self) -> int:
+        jobs = self._parts.jobs
+        return self._parts.observer.waiting + (jobs.waiting if jobs is not None else 0)
 
     def _take(self, now_ns: int) -> bool:
         """Loads up to the first with records, so that hash jobs leave soon."""
@@ -180,6 +191,8 @@ class CaptureLoop:
     def _flush(self, now_ns: int, *, last: bool = False) -> None:
         parts = self._parts
         rows = parts.observer.take_rows()
+        if parts.jobs is not None:
+            rows += parts.jobs.take_rows()
         for tap in self.taps:
             tap(rows)
         parts.builder.extend(rows)

@@ -24,6 +24,7 @@ from whenced.rows import (
     FileVersion,
     LossRow,
     MarkRow,
+    MetricRow,
     NameRow,
     OriginRow,
     PackageRow,
@@ -31,6 +32,7 @@ from whenced.rows import (
     Row,
     StartRow,
     StreamRow,
+    TagRow,
 )
 
 
@@ -254,6 +256,30 @@ def _containers(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> 
     table.at_ns.extend(to.delta(column["at_ns"]))
 
 
+def _tags(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.job_tags
+    process, key, value, removed, inherit, uid, user, at_ns = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    table.key_text.extend(map(to.text, key))
+    table.value_text.extend(map(to.text, value))
+    table.removed.extend(removed)
+    table.inherit.extend(inherit)
+    table.uid.extend(uid)
+    table.user_text.extend(map(to.text, user))
+    table.at_ns.extend(to.delta(at_ns))
+
+
+def _metrics(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.job_metrics
+    process, name, value, step, at_ns = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    table.name_text.extend(map(to.text, name))
+    table.value.extend(value)
+    table.step.extend(each or 0 for each in step)
+    table.has_step.extend(each is not None for each in step)
+    table.at_ns.extend(to.delta(at_ns))
+
+
 def _columns(
     kind: type[
         StartRow | CodeRow | ChangeRow | OriginRow | ContainerRow | ProcessKey | FileVersion
@@ -280,6 +306,8 @@ _TABLES: dict[type[Row], Callable[[list[Any], Any, ingest_pb2.Batch], None]] = {
     OriginRow: _origins,
     ContainerRow: _containers,
     **GPU_TABLES,
+    TagRow: _tags,
+    MetricRow: _metrics,
 }
 
 

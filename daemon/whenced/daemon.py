@@ -30,6 +30,8 @@ from whenced.hash_jobs import HashJobs
 from whenced.host_names import HostNames
 from whenced.inode_probe import InodeProbe
 from whenced.intake import boot_ns
+from whenced.job_desk import JobDesk
+from whenced.job_socket import JobSocket
 from whenced.metrics import Metrics, Sources
 from whenced.metrics_socket import MetricsSocket
 from whenced.notify import Notifier
@@ -64,6 +66,17 @@ def _open_to_callers(voucher: Voucher, data_dir: Path, stack: ExitStack) -> None
         log.warning("callers cannot be vouched for: %s: %s", path, error.strerror)
         return
     stack.callback(desk.close)
+
+
+def _job_desk(processes: Processes, stack: ExitStack) -> JobDesk | None:
+    """Where programs speak of themselves; capture goes on without."""
+    try:
+        ear = JobSocket()
+    except OSError as error:
+        log.warning("programs cannot tag themselves: %s: %s", error.filename, error.strerror)
+        return None
+    stack.callback(ear.close)
+    return JobDesk(ear, processes)
 
 
 class Daemon:
@@ -118,6 +131,7 @@ class Daemon:
             Parts(
                 self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
                 FlushPolicy(), self.metrics, self._tidy, self.proof, self.gpus,
+                _job_desk(self.processes, stack),
             ),
             side.intake,
         )  # fmt: skip

@@ -71,6 +71,7 @@ class Processes:
     def __init__(self, names: Names) -> None:
         self._names = names
         self._lives: dict[tuple[int, int], Life] = {}
+        self._newest: dict[int, Life] = {}  # by tgid
         self._ended: deque[tuple[int, tuple[int, int]]] = deque()
         self._forked: dict[ProcessKey, StartRow] = {}
         self._rows: list[StartRow | EndRow | EnvironmentRow] = []
@@ -129,6 +130,20 @@ class Processes:
             return key
         return self.key(tgid, start_ns, exec_id) or self._introduce(event)
 
+    def newest(self, tgid: int) -> StartRow | None:
+        """The program that a process id of the initial pid namespace runs, or ran last."""
+        life = self._newest.get(tgid)
+        return None if life is None else life.row
+
+    def newest_of(self, process: ProcessKey) -> StartRow | None:
+        """The newest image of the process id that a program is, or was, an image of."""
+        life = self._lives.get((process.tgid, process.start_ns))
+        return None if life is None else life.row
+
+    def user(self, uid: int) -> str | None:
+        """Name of a user id."""
+        return self._names.user(uid)
+
     def on_fork(self, event: Event) -> None:
         """A child: it runs what its parent runs."""
         parent = self._lives.get((event.other_tgid, event.other_start_ns))
@@ -146,8 +161,7 @@ class Processes:
                 cwd=inherited.cwd,
             )
         variables = None if parent is None else parent.variables
-        life = Life(event.exec_id, row, variables)
-        self._lives[event.tgid, event.start_ns] = life
+        life = self._enter(Life(event.exec_id, row, variables))
         # A program that forks itself on and on and leaves would keep a chain without an end.
         if parent is not None and parent.depth < _ANCESTORS:
             life.parent, life.depth = parent, parent.depth + 1
@@ -207,7 +221,7 @@ class Processes:
             at_ns=event.start_ns,
             arguments=_clean(arguments),
         )
-        life = self._lives[event.tgid, event.start_ns] = Life(_UNSEEN_BIRTH, row)
+        life = self._enter(Life(_UNSEEN_BIRTH, row))
         self._rows.append(row)
         self._find_environment(life, event.tgid)
 
@@ -246,8 +260,18 @@ class Processes:
             life = self._lives.pop(self._ended.popleft()[1], None)
             if life is not None:
                 last = life.row.process
+                if self._newest.get(last.tgid) is life:
+                    del self._newest[last.tgid]
                 forgotten.extend(last._replace(image=image) for image in range(last.image + 1))
         return forgotten
+
+    def _enter(self, life: Life) -> Life:
+        tgid, start_ns, _ = life.row.process
+        self._lives[tgid, start_ns] = life
+        newest = self._newest.get(tgid)
+        if newest is None or newest.row.process.start_ns <= start_ns:
+            self._newest[tgid] = life
+        return life
 
     def _introduce(self, event: Event) -> ProcessKey:
         """A process that entered the scope alive, or whose fork was lost."""
@@ -271,8 +295,7 @@ class Processes:
             uid=event.uid,
             mount_namespace=event.mount_ns,
         )
-        life = self._lives[event.tgid, event.start_ns] = Life(_UNSEEN_BIRTH, row)
-        return life
+        return self._enter(Life(_UNSEEN_BIRTH, row))
 
     def _described(
         self, event: Event, key: ProcessKey, parent: ProcessKey | None, origin: int

@@ -275,10 +275,34 @@ class GpuFaultRow(NamedTuple):
     xid: int
 
 
+class TagRow(NamedTuple):
+    """What a program, or its user, said of the program; uid and user are the sender's."""
+
+    process: ProcessKey
+    key: str
+    value: str | None
+    removed: bool
+    inherit: bool
+    uid: int
+    user: str | None
+    at_ns: int
+
+
+class MetricRow(NamedTuple):
+    """A number that a program measured."""
+
+    process: ProcessKey
+    name: str
+    value: float
+    step: int | None
+    at_ns: int
+
+
 GpuRow: TypeAlias = GpuDeviceRow | GpuHoldRow | GpuSliceRow | GpuShareRow | GpuFaultRow
 RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
 SeenRow: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow
-Row: TypeAlias = SeenRow | LossRow | MarkRow | RecipeRow | GpuRow
+WordRow: TypeAlias = TagRow | MetricRow
+Row: TypeAlias = SeenRow | LossRow | MarkRow | RecipeRow | GpuRow | WordRow
 
 
 @lru_cache(_KNOWN_TEXTS)

@@ -39,6 +39,8 @@ VIEWS = (
     "audit",
     "unobserved_times",
     "losses",
+    "tags",
+    "metrics",
 )
 
 

@@ -207,6 +207,7 @@ def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
     _tell_recipe(maker, python, model)
     _tell_gpus(maker, python)
     _mark(maker, python)
+    _tell_words(maker, python)
     return maker.batch
 
 
@@ -239,6 +240,16 @@ def _tell_recipe(maker: BatchMaker, process: int, file: int) -> None:
          name_text=text("model.pt"), at_ns=7)  # fmt: skip
     _add(batch.containers, id_text=text("f" * 64), runtime_text=text("docker"), name_text=0,
          image_text=text("base:1"), image_digest_text=0, at_ns=8)  # fmt: skip
+
+
+def _tell_words(maker: BatchMaker, process: int) -> None:
+    """Add a tag and a metric of a process."""
+    text = maker.text
+    _add(maker.batch.job_tags, process=process, key_text=text("project"),
+         value_text=text("tickets"), removed=False, inherit=False, uid=1000, user_text=text("ada"),
+         at_ns=6)  # fmt: skip
+    _add(maker.batch.job_metrics, process=process, name_text=text("acc"), value=0.93, step=400,
+         has_step=True, at_ns=7)  # fmt: skip
 
 
 def _add(table: Any, **row: Any) -> None:

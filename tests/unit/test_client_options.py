@@ -140,6 +140,8 @@ def test_public_names() -> None:
         "UnreadableFileError",
         "WhenceError",
         "__version__",
+        "metric",
+        "tag",
     ]
     assert [name for name in whence.__all__ if not hasattr(whence, name)] == []
 

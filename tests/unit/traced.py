@@ -19,11 +19,13 @@ from whence_collector.resolved import (
     EnvironmentRow,
     LossRow,
     MarkRow,
+    MetricRow,
     NameRow,
     ProcessRow,
     RecipeRows,
     ResolvedBatch,
     StreamRow,
+    TagRow,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Host:
     digests: list[Digest] = field(default_factory=list)
     code_states: list[CodeRow] = field(default_factory=list)
     losses: list[LossRow] = field(default_factory=list)
+    tags: list[TagRow] = field(default_factory=list)
+    metrics: list[MetricRow] = field(default_factory=list)
     environments: list[EnvironmentRow] = field(default_factory=list)
     capture_id: int = 1
     marks: list[MarkRow] = field(default_factory=list)
@@ -266,6 +270,8 @@ class Host:
             code_states=tuple(self.code_states),
             streams=tuple(self.streams),
             losses=tuple(self.losses),
+            tags=tuple(self.tags),
+            metrics=tuple(self.metrics),
             recipe=RecipeRows(environments=tuple(self.environments)),
             capture_id=self.capture_id,
             marks=tuple(self.marks),
@@ -274,6 +280,18 @@ class Host:
             self.processes, self.ends, self.accesses, self.names, self.digests, self.code_states,
             self.streams, self.losses, self.environments, self.marks,
         ):  # fmt: skip
+            self.processes,
+            self.ends,
+            self.accesses,
+            self.names,
+            self.digests,
+            self.code_states,
+            self.streams,
+            self.losses,
+            self.tags,
+            self.metrics,
+            self.environments,
+        ):
             taken.clear()
         return batch
 

@@ -615,6 +615,8 @@ class Batch(google.protobuf.message.Message):
     GPU_SHARES_FIELD_NUMBER: builtins.int
     GPU_FAULTS_FIELD_NUMBER: builtins.int
     CAPTURE_MARKS_FIELD_NUMBER: builtins.int
+    JOB_TAGS_FIELD_NUMBER: builtins.int
+    JOB_METRICS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name, as in Hello: a batch outlives the stream that it was made for."""
     boot_id: builtins.str
@@ -715,6 +717,14 @@ class Batch(google.protobuf.message.Message):
     def capture_marks(self) -> global___CaptureMarks:
         """Where capture stands: what makes a time that nobody observed visible."""
 
+    @property
+    def job_tags(self) -> global___JobTags:
+        """What programs said about themselves: tags and labels."""
+
+    @property
+    def job_metrics(self) -> global___JobMetrics:
+        """What programs said about themselves: numbers that they measured."""
+
     def __init__(
         self,
         *,
@@ -746,9 +756,11 @@ class Batch(google.protobuf.message.Message):
         gpu_shares: global___GpuShares | None = ...,
         gpu_faults: global___GpuFaults | None = ...,
         capture_marks: global___CaptureMarks | None = ...,
+        job_tags: global___JobTags | None = ...,
+        job_metrics: global___JobMetrics | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -2059,3 +2071,117 @@ class GpuFaults(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "gpu_text", b"gpu_text", "xid", b"xid"]) -> None: ...
 
 global___GpuFaults = GpuFaults
+
+@typing.final
+class JobTags(google.protobuf.message.Message):
+    """Tags that a program gave to itself, or that its user gave to it, through the
+    daemon's local socket. The kernel named the sender.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    KEY_TEXT_FIELD_NUMBER: builtins.int
+    VALUE_TEXT_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
+    INHERIT_FIELD_NUMBER: builtins.int
+    UID_FIELD_NUMBER: builtins.int
+    USER_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The program that is tagged."""
+
+    @property
+    def key_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Key: a letter, then letters, digits, '.', '_' and '-'."""
+
+    @property
+    def value_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Value, secrets replaced; 0: a label without one."""
+
+    @property
+    def removed(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True: whatever has this key is untagged."""
+
+    @property
+    def inherit(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """True: what is made from it has the tag too."""
+
+    @property
+    def uid(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Real user id of the sender, as the kernel has it."""
+
+    @property
+    def user_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name of that user on the host, 0 unknown."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it arrived."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        key_text: collections.abc.Iterable[builtins.int] | None = ...,
+        value_text: collections.abc.Iterable[builtins.int] | None = ...,
+        removed: collections.abc.Iterable[builtins.bool] | None = ...,
+        inherit: collections.abc.Iterable[builtins.bool] | None = ...,
+        uid: collections.abc.Iterable[builtins.int] | None = ...,
+        user_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "inherit", b"inherit", "key_text", b"key_text", "process", b"process", "removed", b"removed", "uid", b"uid", "user_text", b"user_text", "value_text", b"value_text"]) -> None: ...
+
+global___JobTags = JobTags
+
+@typing.final
+class JobMetrics(google.protobuf.message.Message):
+    """Numbers that a program measured."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    NAME_TEXT_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    HAS_STEP_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The program."""
+
+    @property
+    def name_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Name, as for the key of a tag; '/' is allowed too."""
+
+    @property
+    def value(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Value."""
+
+    @property
+    def step(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step that it belongs to; meaningless when has_step is false."""
+
+    @property
+    def has_step(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]:
+        """Whether a step was told."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it arrived."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        name_text: collections.abc.Iterable[builtins.int] | None = ...,
+        value: collections.abc.Iterable[builtins.float] | None = ...,
+        step: collections.abc.Iterable[builtins.int] | None = ...,
+        has_step: collections.abc.Iterable[builtins.bool] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "has_step", b"has_step", "name_text", b"name_text", "process", b"process", "step", b"step", "value", b"value"]) -> None: ...
+
+global___JobMetrics = JobMetrics

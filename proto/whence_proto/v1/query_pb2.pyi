@@ -14,6 +14,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
 import typing
+import whence_proto.v1.tags_pb2
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -675,6 +676,8 @@ class RunDetail(google.protobuf.message.Message):
     STEPS_FIELD_NUMBER: builtins.int
     LIBRARY_COUNT_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
     library_count: builtins.int
     """Inputs of class library and cache that were left out."""
     truncated: builtins.bool
@@ -699,6 +702,14 @@ class RunDetail(google.protobuf.message.Message):
     def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunSummary]:
         """Steps, oldest first."""
 
+    @property
+    def tags(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[whence_proto.v1.tags_pb2.TagEntry]:
+        """What is said of it and of its processes and steps."""
+
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[whence_proto.v1.tags_pb2.Metric]:
+        """What its processes measured, the last value of each name."""
+
     def __init__(
         self,
         *,
@@ -709,9 +720,11 @@ class RunDetail(google.protobuf.message.Message):
         steps: collections.abc.Iterable[global___RunSummary] | None = ...,
         library_count: builtins.int = ...,
         truncated: builtins.bool = ...,
+        tags: collections.abc.Iterable[whence_proto.v1.tags_pb2.TagEntry] | None = ...,
+        metrics: collections.abc.Iterable[whence_proto.v1.tags_pb2.Metric] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "library_count", b"library_count", "outputs", b"outputs", "processes", b"processes", "run", b"run", "steps", b"steps", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "library_count", b"library_count", "metrics", b"metrics", "outputs", b"outputs", "processes", b"processes", "run", b"run", "steps", b"steps", "tags", b"tags", "truncated", b"truncated"]) -> None: ...
 
 global___RunDetail = RunDetail
 
