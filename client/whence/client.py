@@ -144,11 +144,6 @@ class Client:
         """Return how the collector and its daemons are."""
         return from_wire(Status, self._ask(self._stub.Status, query_pb2.StatusRequest()))
 
-    @property
-    def channel(self) -> grpc.Channel:
-        """The connection, for the stubs of other families of questions."""
-        return self._channel
-
     def ask(self, method: Callable[..., Message], request: Message) -> Message:
         """Ask one question of any family; raises as every method here does."""
         return self._ask(method, request)

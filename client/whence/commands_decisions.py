@@ -19,7 +19,7 @@ from whence.text import clean
 
 if TYPE_CHECKING:
     from whence.client import Client
-    from whence.commands import Desk
+    from whence.desk import Desk
 
 FOUND, NOT_FOUND = 0, 1
 AUDIT_NAMESPACE = "whence.audit"

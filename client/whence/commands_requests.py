@@ -21,7 +21,7 @@ from whence_proto.v1 import request_pb2 as wire
 
 if TYPE_CHECKING:
     from whence.client import Client
-    from whence.commands import Desk
+    from whence.desk import Desk
 
 FOUND, NOT_FOUND, USAGE = 0, 1, 2
 APPROVAL_NAMESPACE = "whence.approval"

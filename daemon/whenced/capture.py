@@ -128,11 +128,6 @@ class CaptureLoop:
             self._parts.housekeeping(now_ns)
         return found
 
-    @property
-    def _waiting(self) -> int:
-        jobs = self._parts.jobs
-        return self._parts.observer.waiting + (jobs.waiting if jobs is not None else 0)
-
     def _take(self, now_ns: int) -> bool:
         """Loads up to the first with records, so that hash jobs leave soon."""
         parts, found = self._parts, False
@@ -212,7 +207,8 @@ class CaptureLoop:
     def _waiting(self) -> int:
         parts = self._parts
         gpus = parts.gpus.waiting if parts.gpus else 0
-        return parts.observer.waiting + parts.proof.waiting + gpus
+        words = parts.jobs.waiting if parts.jobs else 0
+        return parts.observer.waiting + parts.proof.waiting + gpus + words
 
     def _patience_s(self, now_ns: int) -> float:
         """How long nothing needs to be done; a record ends the wait at once."""

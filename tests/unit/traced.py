@@ -278,20 +278,8 @@ class Host:
         )
         for taken in (
             self.processes, self.ends, self.accesses, self.names, self.digests, self.code_states,
-            self.streams, self.losses, self.environments, self.marks,
+            self.streams, self.losses, self.environments, self.marks, self.tags, self.metrics,
         ):  # fmt: skip
-            self.processes,
-            self.ends,
-            self.accesses,
-            self.names,
-            self.digests,
-            self.code_states,
-            self.streams,
-            self.losses,
-            self.tags,
-            self.metrics,
-            self.environments,
-        ):
             taken.clear()
         return batch
 
