@@ -59,13 +59,14 @@ async def _serve(settings: config.Config) -> None:
 
     notifier = Notifier()
     watching = asyncio.create_task(notifier.keep_telling())
-    requests = RequestFamily(settings.database.parent)
+    requests = RequestFamily(settings.database.parent, webhook=settings.webhook)
     parts = Parts(
         Deriver,
         QueryService,
         services=(requests.add, add_services),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
+        metrics=(requests.metrics,),
         tasks=(requests.run,),
     )
     await serve(settings, parts, stopping, ready)

@@ -43,6 +43,8 @@ class Config:
     tls_names: tuple[str, ...] = ()
     # Days after which the detail of a run is folded (retention.py); 0: never.
     keep_raw_days: int = 0
+    # Where events about requests and money are posted; None: nowhere.
+    webhook: str | None = None
     only_check: bool = False  # --check: say whether the settings can be used, serve nothing
 
     @property
@@ -219,9 +221,16 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(_text(each) for each in value)
 
 
+def _url(value: object) -> str:
+    if not _text(value).startswith(("http://", "https://")):
+        raise ValueError
+    return _text(value)
+
+
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "address": (_text, "HOST:PORT"),
     "data_dir": (_absolute, "an absolute path"),
+    "webhook": (_url, "an http or https address"),
     "ingest_address": (_listened, "HOST:PORT, another than that of address"),
     "keep_raw_days": (_days, "a number of days, 0 for ever"),
     "ingest_socket": (_absolute, "an absolute path"),

@@ -12,7 +12,7 @@ from whence_collector.audit_chain import Draft
 from whence_collector.errors import InvalidRequest, NotFound, RefusedAct
 from whence_collector.principals import Role
 from whence_collector.request_book import IN_REVIEW, State
-from whence_collector.request_known import Prices, Registry
+from whence_collector.request_known import Registry
 from whence_collector.request_messages import approval_text, detail, remark, summary
 from whence_collector.request_progress import link_run
 from whence_collector.request_runs import RunFacts
@@ -21,7 +21,7 @@ from whence_collector.timeline import entry
 from whence_proto.v1 import request_pb2 as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from whence_collector.graph import Graph
     from whence_collector.principals import Caller, Principal
@@ -102,10 +102,11 @@ def link_by_hand(
 class Questions:
     """Whatever needs the database beside the book."""
 
-    def __init__(self, store: Store, graph: Graph, prices: Prices, facts: RunFacts) -> None:
+    def __init__(
+        self, store: Store, graph: Graph, facts: RunFacts, clock: Callable[[], int]
+    ) -> None:
         self._store, self._graph = store, graph
-        self._prices, self._facts = prices, facts
-        self._book: Book | None = None
+        self._facts, self._clock = facts, clock
 
     def use(self, ledger: RequestLedger) -> None:
         """Take the ledger whose book estimates compare with."""
@@ -115,14 +116,14 @@ class Questions:
     def known(self, now: int) -> Iterator[Registry]:
         """Give what is known outside of requests, from one state of the database."""
         with self._store.cursor() as reader:
-            yield Registry(reader, self._ledger.book, self._prices, now)
+            yield Registry(reader, self._ledger.book, now)
 
     def detail(self, request_id: str, ledger: RequestLedger) -> wire.RequestDetail:
         """Return a request in full."""
         message, request = ledger.read(lambda book: _copied(book, request_id))
         with self._store.cursor() as reader:
             self._graph.follow(reader)
-            self._facts.add(reader, message, request)
+            self._facts.add(reader, message, request, self._clock())
         message.timeline.extend(
             entry(record) for record in ledger.records() if record.subject == request.request_id
         )
@@ -171,7 +172,7 @@ class Questions:
             request = self._facts.request_of(book, run)
             if request is not None:
                 step.request.CopyFrom(detail(book, request))
-                self._facts.add(reader, step.request, request)
+                self._facts.add(reader, step.request, request, self._clock())
                 step.drift.extend(self._facts.drift(reader, request, run))
             reply.steps.append(step)
         return reply

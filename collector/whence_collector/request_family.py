@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whence_collector.errors import StorageUnavailable
 from whence_collector.graph import Graph
 from whence_collector.principals import Kind
 from whence_collector.request_answers import Questions
 from whence_collector.request_callers import Callers, token_sha256
-from whence_collector.request_known import Prices
 from whence_collector.request_ledger import RequestLedger
+from whence_collector.request_metrics import RequestMetrics
 from whence_collector.request_runs import RunFacts
+from whence_collector.request_watch import RequestWatch
 from whence_collector.requests import RequestService
 from whence_collector.vouching import Vouching, local_token
+from whence_collector.webhook import Webhook
 from whence_proto.v1 import request_pb2_grpc
 
 if TYPE_CHECKING:
@@ -31,10 +34,17 @@ TICK_S = 5.0
 
 
 class RequestFamily:
-    """Requests of one collector; add() is called once the store is open."""
+    """Requests of one collector; add() is called once the store is open.
 
-    def __init__(self, folder: Path, clock: Callable[[], int] = time.time_ns) -> None:
+    webhook: where each event is posted, None for nowhere.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], int] = time.time_ns, webhook: str | None = None
+    ) -> None:
         self._folder, self._clock = folder, clock
+        self._webhook = Webhook(webhook) if webhook else None
+        self.metrics = RequestMetrics(lambda: self.ledger, self._webhook)
         self._local_sha256 = ""
         self.vouching = Vouching(clock, self._is_node_token)
         self.ledger: RequestLedger | None = None
@@ -44,7 +54,11 @@ class RequestFamily:
         self._local_sha256 = token_sha256(local_token(self._folder))
         graph = Graph()
         self.ledger = RequestLedger(store, self._clock)
-        questions = Questions(store, graph, Prices(), RunFacts(graph))
+        if self._webhook is not None:
+            self.ledger.on_record.append(self._webhook)
+        facts = RunFacts(graph)
+        self.watch = RequestWatch(store, self.ledger, graph, facts, self._clock)
+        questions = Questions(store, graph, facts, self._clock)
         questions.use(self.ledger)
         callers = Callers(self.vouching, self._clock)
         self.service = RequestService(self.ledger, callers, questions, self._clock)
@@ -61,7 +75,10 @@ class RequestFamily:
         """Do what time brings, until cancelled."""
         while self.ledger is not None:
             await asyncio.sleep(TICK_S)
-            await asyncio.to_thread(self.ledger.tick)
+            try:
+                await asyncio.to_thread(self.watch.step)
+            except StorageUnavailable as error:
+                LOG.warning("requests wait for the database: %s", error)
 
     def _is_node_token(self, token: str) -> bool:
         sha256 = token_sha256(token)

@@ -6,8 +6,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from whence_collector.answers_content import artifacts_of, consumers_of, versions_of
+from whence_collector.burning import price_of
 from whence_collector.errors import InvalidRequest
 from whence_collector.lookups import among
+from whence_collector.price_book import load_book
 from whence_collector.request_card import HOUR_S, usd_text
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ VERSIONS_LOOKED_AT = 2_000
 class Registry:
     """Answers for one card, from one state of the database."""
 
-    def __init__(self, reader: Reader, book: Book, prices: Prices, now: int) -> None:
-        self._reader, self._book, self._prices, self._now = reader, book, prices, now
+    def __init__(self, reader: Reader, book: Book, now: int) -> None:
+        self._reader, self._book, self._now = reader, book, now
 
     def contents(self, digest: str) -> list[str]:
         """Return the full digests that begin so, two at most."""
@@ -66,7 +68,7 @@ class Registry:
 
     def _by_price(self, card: Card, found: dict[str, Any], basis: list[str]) -> None:
         compute = card.compute
-        price = self._prices(self._reader, compute.gpu_model, self._now)
+        price = price_of(load_book(self._reader)[0], compute.gpu_model, self._now)
         if price is None:
             basis.append(f"no price is known for {compute.gpu_model}: `whence prices` lists them")
             return
@@ -149,8 +151,7 @@ def costs_of(reader: Reader, run_ids: list[str]) -> dict[str, int]:
         return {}
     condition, params = among("run_id", run_ids)
     rows = reader.rows(
-        f"SELECT run_id, sum(cost_usd * 1000000)::BIGINT FROM spend WHERE {condition} "  # noqa: S608 -- our own names
-        "GROUP BY run_id",
+        f"SELECT run_id, micro_usd FROM run_spend WHERE {condition}",  # noqa: S608 -- our own names
         params,
     )
     return {run: int(cost) for run, cost in rows if cost is not None}
@@ -160,12 +161,3 @@ def test_label(reader: Reader, digest: str) -> str:
     """Return the label by which a content counts as test data, "" where it has none."""
     del reader, digest
     return ""
-
-
-class Prices:
-    """Finds the price of a GPU model."""
-
-    def __call__(self, reader: Reader, gpu_model: str, now: int) -> tuple[int, str] | None:
-        """Return nano-dollars for a GPU-hour and the row in words, None without a price."""
-        del reader, gpu_model, now
-        return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from whence_collector import answer_rows as rows
 from whence_collector import touches
 from whence_collector.answers_runs import family_of
+from whence_collector.burning import burning, of_runs
 from whence_collector.lookups import among
 from whence_collector.request_known import costs_of
 from whence_collector.request_progress import exhausted_unix_ns
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
 RUN = """
 SELECT r.run_id, r.command, r.status, r.started_ns, r.ended_ns, r.git_commit, r.git_dirty,
-    r.parent_run_id, h.name, r.user_name, r.git_modified
+    r.parent_run_id, h.name, r.user_name, r.kind, r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
 SHOWN_DIGITS = 7
 READ_TOLD = 3
 # What a fit is made of, in thousandths; a link by content alone takes LINKED of them.
-DATA, MODEL, COMMIT, PERSON, WINDOW = 400, 250, 150, 100, 100
+DATA, MODEL, COMMIT, COMMAND, PERSON, WINDOW = 400, 200, 150, 75, 75, 100
 LINKED = 700
 
 
@@ -50,6 +51,7 @@ class RunRow:
     parent_run_id: str | None
     host: str
     user: str | None
+    kind: str
     git_modified: tuple[str, ...] = ()
 
 
@@ -87,15 +89,17 @@ class RunFacts:
                 return book.requests[request_id]
         return None
 
-    def add(self, reader: Reader, message: wire.RequestDetail, request: Request) -> None:
+    def add(
+        self, reader: Reader, message: wire.RequestDetail, request: Request, now_ns: int
+    ) -> None:
         """Add runs with cost and drift, and when the budget ends, to a request's detail."""
         links = {link.run_id: link for link in request.runs}
         families = {run_id: family_of(reader, run_id) for run_id in links}
-        costs = costs_of(reader, [each for family in families.values() for each in family])
-        total = 0
+        everyone = [each for family in families.values() for each in family]
+        costs = costs_of(reader, everyone)
+        burns = of_runs(burning(reader, now_ns), everyone) if links else []
         for run in self.runs(reader, list(links)):
-            link = links[run.run_id]
-            known = [costs[each] for each in families[run.run_id] if each in costs]
+            link, family = links[run.run_id], families[run.run_id]
             shown = wire.LinkedRun(
                 run_id=run.run_id,
                 how=link.how,
@@ -104,17 +108,16 @@ class RunFacts:
                 status=run.status,
                 drift=[*self.drift(reader, request, run), *filter(None, [link.remark])],
             )
-            if known:
-                shown.micro_usd = sum(known)
-                total += sum(known)
+            here = [burn.unsettled_micro_usd(now_ns) for burn in of_runs(burns, family)]
+            if here or any(each in costs for each in family):
+                shown.micro_usd = sum(costs.get(each, 0) for each in family) + sum(here)
             message.runs.append(shown)
-        if total:
-            message.summary.spent_micro_usd = max(total, request.spent_micro_usd)
-
-    def spent(self, reader: Reader, request: Request) -> int:
-        """Return what the runs of a request have cost so far, steps included."""
-        families = [each for link in request.runs for each in family_of(reader, link.run_id)]
-        return sum(costs_of(reader, families).values())
+        spent = sum(each.micro_usd for each in message.runs)
+        message.summary.spent_micro_usd = max(spent, request.spent_micro_usd)
+        rate = sum(burn.micro_usd_per_hour for burn in burns)
+        ends = exhausted_unix_ns(request.card.budget_micro_usd, spent, rate, now_ns)
+        if ends is not None:
+            message.exhausted_unix_ns, message.micro_usd_per_hour = ends, rate
 
     def reads(self, reader: Reader, run_id: str) -> list[Read]:
         """Return the data and models that a run and its steps took from elsewhere."""
@@ -132,9 +135,12 @@ class RunFacts:
         reads = self.reads(reader, run.run_id)
         return [*data_drift(request.card, reads), *code_drift(request.card, run)]
 
-    def fit(self, reader: Reader, request: Request, run: RunRow, since_ns: int) -> int:
+    def fit(
+        self, reader: Reader, request: Request, run: RunRow, *, since_ns: int, theirs: bool
+    ) -> int:
         """Return how well a run fits a request, in thousandths."""
-        return fit(request.card, self.reads(reader, run.run_id), run, since_ns)
+        reads = self.reads(reader, run.run_id)
+        return fit(request.card, reads, run, since_ns=since_ns, theirs=theirs)
 
 
 def fits_digest(wanted: str, digest: str) -> bool:
@@ -195,8 +201,8 @@ def code_drift(card: Card, run: RunRow) -> list[str]:
     return []
 
 
-def fit(card: Card, reads: Sequence[Read], run: RunRow, since_ns: int) -> int:
-    """Return how well a run fits a card, in thousandths. Pure."""
+def fit(card: Card, reads: Sequence[Read], run: RunRow, *, since_ns: int, theirs: bool) -> int:
+    """Return how well a run fits a card, in thousandths. theirs: the requester's account ran it."""
 
     def has(ref: DataRef) -> bool:
         return any(fits_digest(ref.digest, read.digest) for read in reads)
@@ -208,10 +214,7 @@ def fit(card: Card, reads: Sequence[Read], run: RunRow, since_ns: int) -> int:
     if not card.commit or (run.git_commit or "").startswith(card.commit):
         score += COMMIT
     if not card.command or card.command in run.command:
+        score += COMMAND
+    if theirs:
         score += PERSON
     return score + (WINDOW if run.started_ns >= since_ns else 0)
-
-
-def exhausted(request: Request, spent: int, rate: int, at_ns: int) -> int | None:
-    """Return when a request's budget ends at a rate in micro-dollars an hour."""
-    return exhausted_unix_ns(request.card.budget_micro_usd, spent, rate, at_ns)

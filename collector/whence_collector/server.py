@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
+from prometheus_client.registry import Collector as MetricFamilies
 
 from whence_collector import admin
 from whence_collector import metrics as metrics_page
@@ -54,6 +55,8 @@ class Parts:
     # The same, on the administrator's socket.
     chores: tuple[Callable[[grpc.aio.Server], None], ...] = ()
     greeted: Greeted = ignore
+    # Families of metrics beside the collector's own.
+    metrics: tuple[MetricFamilies, ...] = ()
     # Each runs beside the server until it stops.
     tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
 
@@ -82,6 +85,8 @@ async def serve(
     """
     metrics, presence = Metrics(), Presence()
     metrics.connected_daemons.set_function(presence.connected)
+    for families in parts.metrics:
+        metrics.registry.register(families)
     store = await asyncio.to_thread(Store, config.database)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, store.close)
