@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.loads import LOADS, Load, prepare
-from bench.peers import Peer, install
+from bench.peers import Peer, PeerError, install
 from bench.report import Section
 from bench.stage import Stage, cpu_s, resident_bytes, stage
 
@@ -77,6 +77,7 @@ def _measured(
             slow = any(each.wall_s > SLOW_S for each in runs.get(peer.name, []))
             if peer.missing or slow:
                 continue
+            print(f"    {peer.name}", file=sys.stderr, flush=True)
             _pair(runs, peer.name, load, whence, lambda peer=peer: _one(whence.place, load, peer))  # type: ignore[misc] # mypy cannot infer a default
         _pair(runs, WHENCE, load, whence, lambda: _watched(whence, load))
         print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
@@ -87,10 +88,14 @@ def _measured(
 def _pair(
     runs: dict[str, list[Run]], name: str, load: Load, whence: Stage, under: Callable[[], Run]
 ) -> None:
-    runs.setdefault(f"{BARE}/{name}", []).append(
-        _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))
-    )
-    runs.setdefault(name, []).append(under())
+    bare = _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))
+    try:
+        seen = under()
+    except PeerError as failure:
+        print(f"    {name}: {failure}", file=sys.stderr, flush=True)
+        return
+    runs.setdefault(f"{BARE}/{name}", []).append(bare)
+    runs.setdefault(name, []).append(seen)
 
 
 def _one(place: Path, load: Load, peer: Peer) -> Run:
@@ -115,7 +120,7 @@ def _timed(command: list[str], place: Path) -> Run:
         process.wait()
     wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if status:
-        raise SystemExit(f"bench: {' '.join(command)} ended with status {status}")
+        raise PeerError(f"{' '.join(command)} ended with status {status}")
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall_s, used_s, status is None)
 

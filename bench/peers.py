@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-_READY_S = 60.0
+_READY_S = 120.0
 DEBIAN = ("bpftrace", "linux-headers-amd64", "python3-bpfcc", "redis-server", "strace", "time")
 _PYPI = {"reprozip": "reprozip", "roar": "roar-cli"}
 _ROAR_TRACERS = ("ebpf", "preload", "ptrace")
@@ -71,6 +71,11 @@ try:
 except KeyboardInterrupt:
     print("lost", lost)
 """
+
+
+class PeerError(Exception):
+    """An observer did not do what it is for, with the reason."""
+
 
 Around = Callable[[Path], AbstractContextManager[None]]
 
@@ -187,9 +192,9 @@ def _running(command: list[str], place: Path) -> Iterator[None]:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + _READY_S
-            while "racing" not in (place / "observer.txt").read_text(errors="replace")[:4096]:
+            while "racing" not in (place / "observer.txt").read_text(errors="replace")[: 1 << 20]:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"bench: {command[0]} did not begin to trace")
+                    raise PeerError(f"{command[-1]} did not begin to trace")
                 time.sleep(0.1)
             time.sleep(1.0)
             yield
@@ -203,6 +208,14 @@ def _bpftrace(place: Path) -> AbstractContextManager[None]:
 
 
 def _bcc(place: Path) -> AbstractContextManager[None]:
-    script = place / "bcc.py"
+    script = place / "opens.py"  # not the name of what it imports
     script.write_text(_BCC, encoding="ascii")
-    return _running(["/usr/bin/python3", str(script)], place)
+    headers = place / "bcc-headers"
+    if not headers.exists():
+        # The running kernel's own headers need not be packaged; for tracepoints any will do. BCC
+        # wants both halves of Debian's in one folder.
+        for half in ("common", "amd64"):
+            source = max(Path("/usr/src").glob(f"linux-headers-*-{half}"))
+            subprocess.run(["cp", "-rsf", f"{source}/.", headers], check=True)
+    named = f"BCC_KERNEL_SOURCE={headers}"
+    return _running(["env", named, "/usr/bin/python3", str(script)], place)

@@ -28,12 +28,21 @@ static __always_inline __u32 epoch_of(__u64 number)
 	return number >> 32;
 }
 
+/*
+ * How many epochs began, of any file. As long as it stands still, no file's
+ * version has to be looked up to know that its epoch is the same. Counted after
+ * the version has changed: who sees the old count comes again. Wraps.
+ */
+__u32 epochs_begun = 0;
+
 /* A file is about to change for the first time since capture began. */
 static __always_inline __u64 first_version(const struct whence_file *file, __u64 number, __u32 pending)
 {
 	struct whence_version version = { .number = number, .pending = pending };
 
 	bpf_map_update_elem(&versions, file, &version, BPF_NOEXIST);
+	if (epoch_of(number))
+		__sync_fetch_and_add(&epochs_begun, 1);
 	return number;
 }
 
@@ -47,6 +56,7 @@ static __always_inline __u64 note_write(const struct whence_file *file)
 	if (version->pending) {
 		version->pending = 0;
 		__sync_fetch_and_add(&version->number, (1ULL << 32) + 1);
+		__sync_fetch_and_add(&epochs_begun, 1);
 	} else {
 		__sync_fetch_and_add(&version->number, 1);
 	}
@@ -62,7 +72,21 @@ static __always_inline __u64 note_truncation(const struct whence_file *file)
 		return first_version(file, 1ULL << 32, 0);
 	version->pending = 0;
 	__sync_fetch_and_add(&version->number, 1ULL << 32);
+	__sync_fetch_and_add(&epochs_begun, 1);
 	return version->number;
+}
+
+/*
+ * Told in two parts: the directory, whose text many records share, and the
+ * name. Not where the name is long or stands in no directory (a mount of one
+ * file, a memfd).
+ */
+static __always_inline bool is_leaf(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+
+	return dentry->d_name.len < WHENCE_NAME_BYTES && dentry->d_parent != dentry &&
+	       dentry != file->f_path.mnt->mnt_root;
 }
 
 /* The first touch of its kind: say so now, with the path. */
@@ -70,28 +94,36 @@ __noinline int send_touch(struct touch *touch, __u64 number)
 {
 	struct whence_record *record;
 	struct task_struct *task;
-	struct inode *inode;
+	struct dentry *dentry;
 	struct file *file;
+	__u64 now_ns, id = 0;
 	__u32 flags;
-	__u64 id;
 
 	if (!touch)
 		return 0;
 	task = typed(struct task_struct, touch->task);
 	file = typed(struct file, touch->file);
-	inode = file->f_inode;
-	id = next_text_id(touch->slot);
+	dentry = file->f_path.dentry;
 	flags = touch->flags;
+	now_ns = bpf_ktime_get_boot_ns();
 
-	flags |= send_path_at(&file->f_path, id,
-			   WHENCE_TEXT_PATH, touch->slot);
-	if (is_nameless(file->f_path.dentry))
+	if (is_leaf(file))
+		id = directory_text(touch->file, now_ns, touch->slot);
+	if (id) {
+		flags |= WHENCE_F_LEAF;
+	} else {
+		id = next_text_id(touch->slot);
+		flags |= send_path_at(&file->f_path, id, WHENCE_TEXT_PATH, touch->slot);
+	}
+	if (is_nameless(dentry))
 		flags |= WHENCE_F_NAMELESS;
-	record = begin_record(touch->kind, WHENCE_CLASS_TOUCH);
+	record = begin_record_at(touch->kind, WHENCE_CLASS_TOUCH, now_ns);
 	if (!record)
 		return 0;
+	if (flags & WHENCE_F_LEAF)
+		bpf_probe_read_kernel_str(record->name, sizeof(record->name), dentry->d_name.name);
 	record->process = process_of(task);
-	fill_file(record, inode);
+	fill_content(record, file->f_inode);
 	record->uid = task->real_cred->uid.val;
 	record->mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	record->version = number;
@@ -103,8 +135,17 @@ __noinline int send_touch(struct touch *touch, __u64 number)
 	return 0;
 }
 
-/* The row of (process, file), made when missing; NULL when the table is full. */
-static __always_inline struct whence_use *use_of(struct whence_use_key *key)
+/* The row of (process, file), NULL when there is none yet. */
+static __always_inline struct whence_use *known_use(const struct whence_use_key *key)
+{
+	__u32 zero = 0;
+	void *table = bpf_map_lookup_elem(&use_now, &zero);
+
+	return table ? bpf_map_lookup_elem(table, key) : NULL;
+}
+
+/* The same, made when missing; NULL when the table is full. */
+static __noinline struct whence_use *use_of(const struct whence_use_key *key)
 {
 	struct whence_use fresh = {};
 	struct whence_use *use;
@@ -136,28 +177,34 @@ static __always_inline bool is_first(struct whence_use *use, __u16 kind)
 	return true;
 }
 
-static __always_inline void use_read(struct touch *touch, struct whence_use_key *key)
+static __always_inline void use_read(struct touch *touch, struct whence_use_key *key,
+				     struct whence_use *use)
 {
-	__u64 number = version_of(&key->file);
-	struct whence_use *use = use_of(key);
+	/* before the version is looked up: see epochs_begun */
+	__u32 epochs = *(volatile __u32 *)&epochs_begun;
+	__u64 number;
 
-	if (!use) {
-		send_touch(touch, number);
-		return;
+	if (use) {
+		__sync_fetch_and_add(&use->read_ops, 1);
+		__sync_fetch_and_add(&use->read_bytes, touch->bytes);
+		if (use->touched & (1U << WHENCE_READ) && use->epochs == epochs)
+			return;
 	}
-	__sync_fetch_and_add(&use->read_ops, 1);
-	__sync_fetch_and_add(&use->read_bytes, touch->bytes);
-	if (!is_first(use, WHENCE_READ) && use->read_epoch == epoch_of(number))
-		return;
-	use->read_epoch = epoch_of(number);
+	number = version_of(&key->file);
+	if (use) {
+		use->epochs = epochs;
+		if (!is_first(use, WHENCE_READ) && use->read_epoch == epoch_of(number))
+			return;
+		use->read_epoch = epoch_of(number);
+	}
 	send_touch(touch, number);
 }
 
-static __always_inline void use_write(struct touch *touch, struct whence_use_key *key)
+static __always_inline void use_write(struct touch *touch, struct whence_use_key *key,
+				      struct whence_use *use)
 {
 	__u64 number = touch->kind == WHENCE_TRUNCATE ? note_truncation(&key->file)
 						      : note_write(&key->file);
-	struct whence_use *use = use_of(key);
 
 	if (!use) {
 		send_touch(touch, number);
@@ -173,10 +220,9 @@ static __always_inline void use_write(struct touch *touch, struct whence_use_key
 }
 
 /* Mappings, pipes: only that it happened. */
-static __always_inline void use_once(struct touch *touch, struct whence_use_key *key)
+static __always_inline void use_once(struct touch *touch, struct whence_use_key *key,
+				     struct whence_use *use)
 {
-	struct whence_use *use = use_of(key);
-
 	if (use && !is_first(use, touch->kind))
 		return;
 	send_touch(touch, version_of(&key->file));
@@ -186,6 +232,7 @@ static __always_inline void use_once(struct touch *touch, struct whence_use_key 
 __noinline int use_file(struct touch *touch)
 {
 	struct whence_use_key key;
+	struct whence_use *use;
 	struct inode *inode;
 	__u32 type;
 
@@ -195,21 +242,26 @@ __noinline int use_file(struct touch *touch)
 	type = inode->i_mode & S_IFMT;
 	if (type != S_IFREG && type != S_IFIFO)
 		return 0;
-	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
-		return 0;
 	key.process = process_of(typed(struct task_struct, touch->task));
 	key.file = file_of(inode);
+	use = known_use(&key);
+	if (!use) {
+		/* what has a row was asked this when the row was made */
+		if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
+			return 0;
+		use = use_of(&key);
+	}
 	if (type == S_IFIFO) {
 		if (touch->kind != WHENCE_READ && touch->kind != WHENCE_WRITE)
 			return 0;
 		touch->kind = touch->kind == WHENCE_READ ? WHENCE_PIPE_READ : WHENCE_PIPE_WRITE;
-		use_once(touch, &key);
+		use_once(touch, &key, use);
 	} else if (touch->kind == WHENCE_READ) {
-		use_read(touch, &key);
+		use_read(touch, &key, use);
 	} else if (touch->kind == WHENCE_WRITE || touch->kind == WHENCE_TRUNCATE) {
-		use_write(touch, &key);
+		use_write(touch, &key, use);
 	} else {
-		use_once(touch, &key);
+		use_once(touch, &key, use);
 	}
 	return 0;
 }
@@ -226,6 +278,21 @@ static __always_inline int touch_fd(struct task_struct *task, __s32 fd, __u16 ki
 	};
 
 	return touch.file ? use_file(&touch) : 0;
+}
+
+/* Who creates a file writes it: the record of the open says so, the first write need not. */
+static __always_inline void note_maker(struct touch *touch, const struct whence_file *file, __u32 epoch)
+{
+	struct whence_use_key key = {
+		.process = process_of(typed(struct task_struct, touch->task)),
+		.file = *file,
+	};
+	struct whence_use *use = use_of(&key);
+
+	if (!use)
+		return;
+	__sync_fetch_and_or(&use->touched, 1U << WHENCE_WRITE);
+	use->write_epoch = epoch;
 }
 
 /* An open for writing: the file may be new, or empty now. */
@@ -254,6 +321,8 @@ __noinline int opened(struct touch *touch)
 		touch->flags |= WHENCE_F_CREATED;
 	if (touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)) {
 		number = note_truncation(&file);
+		if (touch->flags & WHENCE_F_CREATED)
+			note_maker(touch, &file, epoch_of(number));
 	} else {
 		version = bpf_map_lookup_elem(&versions, &file);
 		if (version) {

@@ -179,12 +179,11 @@ static __always_inline bool is_pseudo(__u64 magic)
 static __always_inline struct file *file_at(struct task_struct *task, __s32 fd)
 {
 	struct fdtable *table = task->files->fdt;
-	void *file = NULL;
+	__u64 file;
 
 	if (fd < 0 || (__u32)fd >= table->max_fds)
 		return NULL;
-	/* the array of pointers has no type of its own: the one probe read */
-	bpf_probe_read_kernel(&file, sizeof(file), (void *)table->fd + (__u64)(__u32)fd * sizeof(file));
+	file = word_at((__u64)table->fd + (__u64)(__u32)fd * sizeof(file));
 	return file ? typed(struct file, file) : NULL;
 }
 
@@ -209,16 +208,21 @@ static __always_inline void fill_process(struct whence_record *record, struct ta
 	record->mount_ns = task->nsproxy->mnt_ns->ns.inum;
 	record->pid_ns = task->nsproxy->pid_ns_for_children->ns.inum;
 	record->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	bpf_probe_read_kernel_str(record->comm, sizeof(record->comm), task->group_leader->comm);
+	bpf_probe_read_kernel_str(record->name, TASK_COMM_LEN, task->group_leader->comm);
 }
 
-static __always_inline void fill_file(struct whence_record *record, struct inode *inode)
+static __always_inline void fill_content(struct whence_record *record, struct inode *inode)
 {
 	record->file = file_of(inode);
 	record->size_bytes = inode->i_size;
 	record->mtime_ns = inode_mtime_ns(inode);
 	record->magic = inode->i_sb->s_magic;
 	record->nlink = inode->i_nlink;
+}
+
+static __always_inline void fill_file(struct whence_record *record, struct inode *inode)
+{
+	fill_content(record, inode);
 	record->version = version_of(&record->file);
 }
 

@@ -29,8 +29,14 @@ typedef struct {
 	__u32 val;
 } kuid_t;
 
+/* include/linux/time64.h: begins with 64 bits that are no pointer, see word_at() */
+struct timespec64 {
+	__s64 tv_sec;
+};
+
 /* include/linux/dcache.h */
 struct qstr {
+	__u32 hash;
 	__u32 len;
 	const unsigned char *name;
 };
@@ -268,6 +274,7 @@ struct bpf_iter__task_file {
 #define FMODE_CREATED 0x100000
 
 /* include/linux/sched.h, sched/signal.h, pid_types.h */
+#define TASK_COMM_LEN 16
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define PIDTYPE_PGID 2

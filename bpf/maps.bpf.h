@@ -175,7 +175,7 @@ static __always_inline bool send_text(struct scratch *scratch, __u64 id, __u32 p
  * Reserves a hot record. The sequence counts attempts, so that a record which
  * found no room shows as a gap.
  */
-static __always_inline struct whence_record *begin_record(__u16 kind, __u32 class)
+static __always_inline struct whence_record *begin_record_at(__u16 kind, __u32 class, __u64 now_ns)
 {
 	__u32 zero = 0;
 	__u64 *sequence = bpf_map_lookup_elem(&sequences, &zero);
@@ -192,9 +192,14 @@ static __always_inline struct whence_record *begin_record(__u16 kind, __u32 clas
 	record->sequence = *sequence;
 	record->cpu = bpf_get_smp_processor_id();
 	record->kind = kind;
-	record->at_ns = bpf_ktime_get_boot_ns();
+	record->at_ns = now_ns;
 	record->fd = -1;
 	return record;
+}
+
+static __always_inline struct whence_record *begin_record(__u16 kind, __u32 class)
+{
+	return begin_record_at(kind, class, bpf_ktime_get_boot_ns());
 }
 
 #endif

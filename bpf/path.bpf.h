@@ -11,6 +11,27 @@
 
 #define MAX_COMPONENTS 512
 
+/*
+ * A directory where it stands now: `place` is made of every step up from it, so
+ * a rename or a mount above it gives another key, and nothing is ever stale.
+ */
+struct directory_key {
+	__u64 dentry;
+	__u64 place;
+};
+
+struct directory {
+	__u64 text;	/* id of its text */
+	__u64 at_ns;	/* when that was sent */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 13);
+	__type(key, struct directory_key);
+	__type(value, struct directory);
+} directories SEC(".maps");
+
 struct walk {
 	struct scratch *scratch;
 	__u64 dentry;
@@ -97,6 +118,69 @@ static __always_inline __u32 send_path_at(const struct path *path, __u64 id, __u
 	bpf_probe_read_kernel(&ends.mnt, sizeof(ends.mnt), &path->mnt);
 	bpf_probe_read_kernel(&ends.dentry, sizeof(ends.dentry), &path->dentry);
 	return send_path(ends.mnt, ends.dentry, id, part, slot);
+}
+
+struct climb {
+	__u64 dentry;
+	__u64 mount;
+	__u64 place;
+};
+
+/* 2^64 / golden ratio: spreads what it is multiplied with (Knuth, TAOCP 6.4) */
+#define SPREAD 0x9e3779b97f4a7c15ULL
+
+#define word_of(address, type, field) word_at((address) + bpf_core_field_offset(type, field))
+
+/* One step up, as walk_step(), but the names stay where they are. */
+static long climb_step(__u64 index, struct climb *climb)
+{
+	__u64 above;
+
+	if (climb->dentry == word_of(climb->mount, struct mount, mnt.mnt_root)) {
+		above = word_of(climb->mount, struct mount, mnt_parent);
+		climb->place = (climb->place ^ climb->mount) * SPREAD;
+		if (above == climb->mount)
+			return 1;
+		climb->dentry = word_of(climb->mount, struct mount, mnt_mountpoint);
+		climb->mount = above;
+		return 0;
+	}
+	above = word_of(climb->dentry, struct dentry, d_parent);
+	/* fs/namei.c full_name_hash(): of the name */
+	climb->place ^= above ^ ((__u64)typed(struct dentry, climb->dentry)->d_name.hash << 32);
+	climb->place *= SPREAD;
+	if (above == climb->dentry)
+		return 1;
+	climb->dentry = above;
+	return 0;
+}
+
+/*
+ * The id of the text of the directory that a file was opened in, sent now if it
+ * was not lately; 0 when it cannot be told. A global function: verified once,
+ * whoever calls it, with addresses as plain numbers.
+ */
+__noinline __u64 directory_text(__u64 file, __u64 now_ns, __u32 slot)
+{
+	__u64 leaf = word_of(file, struct file, f_path.dentry);
+	__u64 mnt = word_of(file, struct file, f_path.mnt);
+	__u64 dentry = word_of(leaf, struct dentry, d_parent);
+	struct climb climb = { .dentry = dentry, .mount = mount_of((struct vfsmount *)mnt) };
+	struct directory_key key = { .dentry = dentry };
+	struct directory fresh = { .at_ns = now_ns };
+	struct directory *known;
+
+	if (bpf_loop(MAX_COMPONENTS, climb_step, &climb, 0) >= MAX_COMPONENTS)
+		return 0;
+	key.place = climb.place;
+	known = bpf_map_lookup_elem(&directories, &key);
+	if (known && now_ns - known->at_ns < WHENCE_DIRECTORY_NS)
+		return known->text;
+	fresh.text = next_text_id(slot & 3);
+	if (!fresh.text || send_path(mnt, dentry, fresh.text, WHENCE_TEXT_DIRECTORY, slot))
+		return 0;
+	bpf_map_update_elem(&directories, &key, &fresh, BPF_ANY);
+	return fresh.text;
 }
 
 /* Unlinked, O_TMPFILE or memfd: the name leads nowhere. fs/dcache.c d_unlinked(). */

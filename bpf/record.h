@@ -54,6 +54,7 @@ enum whence_kind {
 #define WHENCE_F_TEXT_LOST	(1 << 11)	/* the text ring was full */
 #define WHENCE_F_SYMLINK_FD	(1 << 12)	/* linkat(AT_EMPTY_PATH) */
 #define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor can write */
+#define WHENCE_F_LEAF		(1 << 15)	/* text is the directory's, name the file's */
 #define WHENCE_F_ENV_TRUNCATED	(1 << 14)	/* environment longer than captured */
 
 /* A process: never a bare pid. */
@@ -69,6 +70,9 @@ struct whence_file {
 	__u32 device;		/* s_dev: major << 20 | minor */
 	__u32 generation;	/* i_generation */
 };
+
+/* A longer name is sent as a text; few are. */
+#define WHENCE_NAME_BYTES 40
 
 struct whence_record {
 	__u64 sequence;		/* per CPU, gap free */
@@ -98,7 +102,11 @@ struct whence_record {
 	__u16 cpu;
 	__u32 flags;
 	__u32 nlink;		/* i_nlink of the file */
-	char comm[16];		/* comm of the group leader */
+	/*
+	 * comm of the group leader; with WHENCE_F_LEAF the file's name, in the
+	 * directory whose text was sent once, before this or an earlier record.
+	 */
+	char name[WHENCE_NAME_BYTES];
 };
 
 /* whence_text.part */
@@ -112,7 +120,11 @@ enum whence_part {
 	WHENCE_TEXT_BASE_OLD,	/* as PATH: directory that the string starts at */
 	WHENCE_TEXT_BASE_NEW,
 	WHENCE_TEXT_ENVIRONMENT,	/* NAME=value, each NUL-terminated */
+	WHENCE_TEXT_DIRECTORY,	/* as PATH, for many records: see WHENCE_F_LEAF */
 };
+
+/* A directory's text is sent again after this long; a reader may forget it after twice that. */
+#define WHENCE_DIRECTORY_NS (20ULL * 1000 * 1000 * 1000)
 
 /* All texts of one record share its id and differ in part. */
 struct whence_text {
@@ -153,7 +165,7 @@ struct whence_use {
 	__u32 read_epoch;	/* epoch of the last emitted read touch */
 	__u32 write_epoch;	/* epoch of the last emitted write touch */
 	__u32 touched;		/* bit per whence_kind already emitted */
-	__u32 unused;
+	__u32 epochs;		/* epochs that had begun anywhere at the last read */
 };
 
 /* Answer of the inode probe for one descriptor of the calling process. */

@@ -22,6 +22,15 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 #define typed(type, address) \
 	((type *)bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(type)))
 
+/*
+ * A word of kernel memory as a number: a typed load of a pointer would be a
+ * pointer to the verifier, which neither global functions nor sums take.
+ */
+static __always_inline __u64 word_at(__u64 address)
+{
+	return typed(struct timespec64, address)->tv_sec;
+}
+
 /* 6.6 (commit 13bc24457850) renamed i_mtime; 6.11 (3aa63a569c64) split it. */
 struct timespec64___whence {
 	__s64 tv_sec;

@@ -57,7 +57,7 @@ class Event(NamedTuple):
     cpu: int
     flags: int
     nlink: int
-    comm: bytes
+    name: bytes
 
     @property
     def file(self) -> FileKey:
@@ -66,7 +66,7 @@ class Event(NamedTuple):
 
 
 # RECORD once more: unpacking a struct takes a third of the time of numpy's tolist().
-_RECORD: Final = struct.Struct("<QQQIIQIIQQQQQQQIIIIIIIIIIQiHHII16x")
+_RECORD: Final = struct.Struct("<QQQIIQIIQQQQQQQIIIIIIIIIIQiHHII40x")
 
 assert _RECORD.size == RECORD.itemsize  # noqa: S101 (two spellings of one C struct, at import)
 
@@ -76,5 +76,5 @@ _event: Final = partial(tuple.__new__, Event)
 
 def events(rows: Rows) -> Iterable[Event]:
     """Return the rows as events, oldest first."""
-    # numpy takes the padding off ``comm``
-    return map(_event, map(add, _RECORD.iter_unpack(rows.tobytes()), zip(rows["comm"].tolist())))
+    # numpy takes the padding off ``name``
+    return map(_event, map(add, _RECORD.iter_unpack(rows.tobytes()), zip(rows["name"].tolist())))

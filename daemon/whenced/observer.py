@@ -30,7 +30,9 @@ _TOUCHES: Final = frozenset(
 _OPEN_WRITE: Final = int(Kind.OPEN_WRITE)
 _CLOSE_WRITE: Final = int(Kind.CLOSE_WRITE)
 _NAMELESS: Final = int(Flag.NAMELESS)
-_STREAMS: Final = frozenset({Kind.PIPE_READ, Kind.PIPE_WRITE})
+_LEAF: Final = int(Flag.LEAF)
+_FILE_SEEN: Final = int(Kind.FILE_SEEN)
+_OPENED: Final = frozenset(map(int, (Kind.PIPE_READ, Kind.PIPE_WRITE, Kind.FILE_SEEN)))
 _NAMES: Final = frozenset({Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH})
 _USED: Final = ("read_ops", "read_bytes", "write_ops", "write_bytes", "last_write_ns")
 _UNUSED: Final = Counts()  # nobody adds to what was given to on_counts()
@@ -70,31 +72,38 @@ class Observer:
 
     def handle(self, events: Iterable[Event], texts: TextStore) -> None:
         """Take events, oldest first; their texts are in the store already."""
-        claim = texts.claim
+        event = None
         for event in events:
-            text, kind = event.text, event.kind
-            found = claim(text) if text else None
+            kind = event.kind
             if kind in _TOUCHES:
-                self._on_touch(event, found)
+                self._on_touch(event, self._path(event, texts))
             elif kind == _CLOSE_WRITE:
                 self._versions.on_close(event)
-            elif kind == Kind.FORK:
-                self._processes.on_fork(event)
-                self._inherit_descriptors(event)
-            elif kind == Kind.EXEC and found is not None:
-                self._on_exec(event, found)
-            elif kind == Kind.EXIT:
-                self._on_exit(event)
-            elif kind in _STREAMS:
-                self._on_stream(event, found)
-            elif kind in _NAMES and found is not None:
-                self._on_name(event, found)
-            elif found is not None:
-                self._on_seen(event, found)
+            elif kind in _OPENED:
+                self._on_opened(event, texts)
+            else:
+                self._on_life_or_name(event, texts.claim(event.text) if event.text else None)
+        if event is not None:
+            texts.renew(event.at_ns)
 
-    def _on_touch(self, event: Event, texts: Texts | None) -> None:
+    def _on_life_or_name(self, event: Event, found: Texts | None) -> None:
+        kind = event.kind
+        if kind == Kind.FORK:
+            self._processes.on_fork(event)
+            self._inherit_descriptors(event)
+        elif kind == Kind.EXIT:
+            self._on_exit(event)
+        elif found is None:
+            return
+        elif kind == Kind.EXEC:
+            self._on_exec(event, found)
+        elif kind in _NAMES:
+            self._on_name(event, found)
+        elif kind == Kind.PROCESS_SEEN:
+            self._on_seen(event, found)
+
+    def _on_touch(self, event: Event, path: bytes) -> None:
         process = self._processes.key_of(event)
-        path = (None if texts is None else texts.path()) or self._path(event, texts)
         if event.mount_ns == self._versions.jobs.own_mount_ns and not event.flags & _NAMELESS:
             self._resolver.note(path)
         if self._scoped and not self._scope.wants(path):
@@ -103,18 +112,19 @@ class Observer:
             self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
         self._versions.on_touch(event, process, path)
 
-    def _path(self, event: Event, texts: Texts | None) -> bytes:
+    def _path(self, event: Event, texts: TextStore) -> bytes:
         """The path; when the text ring had no room for it the last one, or a name by identity."""
-        path = None if texts is None else texts.path()
-        if path is not None:
-            return path
+        path = _told_path(event, texts)
+        return self._known_path(event) if path is None else path
+
+    def _known_path(self, event: Event) -> bytes:
         known = self._versions.of_key(event.file)
         if known is not None:
             return known.path
         return b"/(path lost)/device %d inode %d" % (event.device, event.inode)
 
     def _on_exec(self, event: Event, texts: Texts) -> None:
-        path = self._path(event, texts)
+        path = texts.path() or self._known_path(event)
         exe_file = self._versions.state_of(event, path).version(event.version)
         process = self._processes.on_exec(event, texts, exe_file)
         self._versions.on_touch(event._replace(kind=Kind.EXECUTE), process, path)
@@ -136,8 +146,17 @@ class Observer:
             self.ended += 1
             self._versions.on_exit(event.tgid, event.at_ns)
 
-    def _on_stream(self, event: Event, texts: Texts | None) -> None:
-        path = None if texts is None else texts.path()
+    def _on_opened(self, event: Event, texts: TextStore) -> None:
+        """A pipe or FIFO, or a descriptor from before the start."""
+        if event.kind != _FILE_SEEN:
+            self._on_stream(event, _told_path(event, texts))
+            return
+        path = self._path(event, texts)
+        process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
+        if process is not None:
+            self._versions.on_seen(event, process, path)
+
+    def _on_stream(self, event: Event, path: bytes | None) -> None:
         name = text_of(path) if path and path != b"/" else None
         self._rows.append(
             StreamRow(
@@ -151,15 +170,11 @@ class Observer:
         )
 
     def _on_seen(self, event: Event, texts: Texts) -> None:
+        """A process from before the start."""
         path = texts.path() or b""
-        if event.kind == Kind.PROCESS_SEEN:
-            exe = self._versions.state_of(event, path).version(event.version) if path else None
-            self._processes.on_seen(event, texts, exe)
-            self._note_namespace(event)
-        elif event.kind == Kind.FILE_SEEN:
-            process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
-            if process is not None:
-                self._versions.on_seen(event, process, self._path(event, texts))
+        exe = self._versions.state_of(event, path).version(event.version) if path else None
+        self._processes.on_seen(event, texts, exe)
+        self._note_namespace(event)
 
     def _note_namespace(self, event: Event) -> None:
         self._versions.jobs.namespace_tgids.setdefault(event.mount_ns, event.tgid)
@@ -348,3 +363,11 @@ class Observer:
         rows: list[Row] = [*self._processes.take_rows(), *self._rows, *self._versions.out.take()]
         self._rows = []
         return rows
+
+
+def _told_path(event: Event, texts: TextStore) -> bytes | None:
+    """Path of what a record is about, from its texts; None when they were lost."""
+    if event.flags & _LEAF:
+        directory = texts.directory(event.text)
+        return None if directory is None else directory + event.name
+    return texts.claim(event.text).path() if event.text else None

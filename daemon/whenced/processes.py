@@ -314,7 +314,7 @@ class Processes:
             cgroup=self._names.cgroup(event.cgroup_id),
             mount_namespace=event.mount_ns,
             pid_namespace=event.pid_ns,
-            command_name=text_of(event.comm),
+            command_name=text_of(event.name),
         )
 
 

@@ -51,7 +51,7 @@ RECORD: Final = np.dtype(
         ("cpu", "<u2"),
         ("flags", "<u4"),
         ("nlink", "<u4"),
-        ("comm", "S16"),
+        ("name", "S40"),
     ]
 )
 
@@ -72,7 +72,7 @@ USE: Final = np.dtype(
         ("read_epoch", "<u4"),
         ("write_epoch", "<u4"),
         ("touched", "<u4"),
-        ("unused", "<u4"),
+        ("epochs", "<u4"),
     ]
 )
 
@@ -156,6 +156,7 @@ class Flag(IntEnum):
     TEXT_LOST = 1 << 11
     SYMLINK_FD = 1 << 12
     WRITABLE = 1 << 13
+    LEAF = 1 << 15
     ENV_TRUNCATED = 1 << 14
 
 
@@ -171,6 +172,7 @@ class Part(IntEnum):
     BASE_OLD = 7
     BASE_NEW = 8
     ENVIRONMENT = 9
+    DIRECTORY = 10
 
 
 class Work(IntEnum):

@@ -20,6 +20,9 @@ _KEPT_DRAINS: Final = 3
 # A build touches the same libraries and headers again and again.
 _KNOWN_PATHS: Final = 1 << 13
 _PATH: Final = int(Part.PATH)  # hashed by far faster than a member of an enumeration
+_DIRECTORY: Final = int(Part.DIRECTORY)
+# Twice WHENCE_DIRECTORY_NS (bpf/record.h): by then the kernel side has sent a new one.
+_DIRECTORY_NS: Final = 40_000_000_000
 
 
 @lru_cache(_KNOWN_PATHS)
@@ -97,6 +100,10 @@ class TextStore:
 
     def __init__(self) -> None:
         self._texts: dict[int, Texts] = {}
+        # Prefixes of paths by the id of a directory's text: the newer, and those before.
+        self._directories: dict[int, bytes] = {}
+        self._older: dict[int, bytes] = {}
+        self._renewed_ns = 0
         self._drains_left: dict[int, int] = {}
 
     def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> int:
@@ -104,17 +111,29 @@ class TextStore:
         known = self._texts
         count = 0
         for text_id, part, _flags, _chunk, raw in drained:
+            count += 1
+            if part == _DIRECTORY:
+                self._directories[text_id] = path_of(raw).rstrip(b"/") + b"/"
+                continue
             texts = known.get(text_id)
             if texts is None:
                 texts = known[text_id] = Texts()
             # chunks of one text follow each other on their CPU, so in the ring
             texts[part] = texts[part] + raw if part in texts else raw
-            count += 1
         return count
 
     def claim(self, text_id: int) -> Texts:
         """Texts of a record; empty when they were lost."""
         return self._texts.pop(text_id, NO_TEXTS)
+
+    def directory(self, text_id: int) -> bytes | None:
+        """Path of a directory with a slash behind it; None when its text was lost."""
+        return self._directories.get(text_id) or self._older.get(text_id)
+
+    def renew(self, at_ns: int) -> None:
+        """Forget directories that no record from ``at_ns`` on names."""
+        if at_ns - self._renewed_ns > _DIRECTORY_NS:
+            self._older, self._directories, self._renewed_ns = self._directories, {}, at_ns
 
     def forget_unclaimed(self) -> int:
         """Drop texts whose record never came, to be called once for each drain; return how many."""

@@ -45,6 +45,7 @@ _REMARKS: Final = (
     (Flag.PATH_TRUNCATED, wire.ACCESS_FLAG_PATH_TRUNCATED),
     (Flag.CREATED, wire.ACCESS_FLAG_CREATED),
 )
+_REMARKED: Final = sum(int(flag) for flag, _ in _REMARKS)
 _READ: Final = wire.ACCESS_OP_READ
 _WRITE: Final = wire.ACCESS_OP_WRITE
 _TRUNCATE: Final = wire.ACCESS_OP_TRUNCATE
@@ -127,7 +128,7 @@ class VersionRows:
             if op == _TRUNCATE and bound.write is None:
                 bound.write_op = op
         at_ns = event.at_ns
-        if event.flags:
+        if event.flags & _REMARKED:
             flags |= flags_of(event)
         self._add([process, version, path, op, ops, 0, at_ns, at_ns, flags, event.mount_ns])
 
@@ -202,5 +203,7 @@ class VersionRows:
 
 def flags_of(event: Event) -> int:
     """Remarks of the wire on a touch: a sum of AccessFlag."""
-    flags = event.flags
+    flags = event.flags & _REMARKED
+    if not flags:
+        return 0
     return sum(remark for flag, remark in _REMARKS if flags & flag)

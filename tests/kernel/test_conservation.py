@@ -130,7 +130,7 @@ def test_no_program_was_skipped(witness: Witness) -> None:
 def test_a_full_text_ring_keeps_identities(group: Scope, workloads: Workloads, place: Path) -> None:
     """Names are lost and counted; each file is still there."""
     with watching(group, text_bytes=1 << 16) as witness:
-        command = workloads.command("floods", "files", "2000")
+        command = workloads.command("floods", "long_names", "2000")
         seen = witness.follow(group.start(command, place), place, step=no_drain)
         attempted, stored, lost = witness.kernel.counts()["text"]
         inodes = {row.file.inode for row in seen.of(AccessRow)}
@@ -138,6 +138,18 @@ def test_a_full_text_ring_keeps_identities(group: Scope, workloads: Workloads, p
         assert lost > 1000
         assert (attempted, stored) == (witness.received["text"] + lost, witness.received["text"])
         assert {path.stat().st_ino for path in place.iterdir()} <= inodes
+
+
+def test_names_of_one_directory_share_its_text(
+    witness: Witness, workloads: Workloads, place: Path
+) -> None:
+    """A name in a record, its directory once: a flood needs next to no texts."""
+    before = witness.kernel.counts()["text"][0]
+    seen = witness.run(workloads.command("floods", "files", "2000"), place)
+    texts = witness.kernel.counts()["text"][0] - before
+
+    assert len(seen.edges()) == 2000
+    assert texts < 100
 
 
 def test_counts_stay_exact_while_the_table_is_swapped(

@@ -54,7 +54,7 @@ def event(kind: int = Kind.READ, **fields: Any) -> Event:
         "size_bytes": 10,
         "mtime_ns": 1,
         "fd": 3,
-        "comm": b"test",
+        "name": b"test",
         "kind": kind,
     }
     return Event(**(values | fields))

@@ -261,7 +261,7 @@ def test_what_a_row_says_of_its_process() -> None:
     processes.take_rows()
     fork(
         processes, uid=1000, login_uid=1000, session=11, process_group=12, terminal=13,
-        cgroup_id=5, pid_ns=14, comm=b"bash",
+        cgroup_id=5, pid_ns=14, name=b"bash",
     )  # fmt: skip
 
     (row,) = processes.take_rows()

@@ -41,7 +41,7 @@ def test_layouts_have_no_hidden_padding(dtype: np.dtype[np.void]) -> None:
 
 def test_every_field_of_a_record_has_its_place_in_an_event() -> None:
     names = list(RECORD.names or ())
-    data = sample(**{name: i + 1 for i, name in enumerate(names) if name != "comm"}, comm=b"python")
+    data = sample(**{name: i + 1 for i, name in enumerate(names) if name != "name"}, name=b"python")
 
     (event,) = events(records(data))
 

@@ -4,15 +4,26 @@
 
 #include <pthread.h>
 
+static void make_files(const char *pattern)
+{
+	char name[128];
+
+	for (long left = atol(words[0]); left; left--) {
+		snprintf(name, sizeof(name), pattern, left);
+		must(close(open_file(name, O_WRONLY | O_CREAT)));
+	}
+}
+
 /* words[0]: how many files are made, one touch each. */
 static void files(void)
 {
-	char name[32];
+	make_files("file%ld");
+}
 
-	for (long left = atol(words[0]); left; left--) {
-		snprintf(name, sizeof(name), "file%ld", left);
-		must(close(open_file(name, O_WRONLY | O_CREAT)));
-	}
+/* The same with names that do not fit into a record: one text each. */
+static void long_names(void)
+{
+	make_files("file-of-a-name-that-is-longer-than-forty-bytes-%ld");
 }
 
 static int data;
@@ -39,4 +50,4 @@ static void shared_reads(void)
 	pthread_join(second, NULL);
 }
 
-BEHAVIOURS({ "files", files }, { "shared_reads", shared_reads })
+BEHAVIOURS({ "files", files }, { "long_names", long_names }, { "shared_reads", shared_reads })
