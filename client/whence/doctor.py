@@ -133,7 +133,7 @@ def check_daemon(path: Path) -> tuple[list[Check], Canary | None]:
         words = f"{path} answered with something that is not whence's"
         return [Check("daemon", "control", False, words, "restart the daemon")], None
     canary = read_canary(reply)
-    return [*daemon_checks(status), canary_check(reply, canary)], canary
+    return [*daemon_checks(status), *proof_checks(status), canary_check(reply, canary)], canary
 
 
 def _control_trouble(path: Path, error: OSError) -> tuple[str, str]:
@@ -207,6 +207,38 @@ def daemon_checks(status: Mapping[str, Any]) -> list[Check]:
             "start the collector, or the daemon with WHENCE_ADDRESS set to it",
         ),
     ]
+
+
+def proof_checks(status: Mapping[str, Any]) -> list[Check]:
+    """Return checks of what the daemon proves of itself; none where it is of before."""
+    proof, clock = status.get("proof") or {}, status.get("canary") or {}
+    if not proof:
+        return []
+    walks, differences = int(proof.get("walks") or 0), int(proof.get("differences") or 0)
+    skipped = sum((proof.get("skipped") or {}).values())
+    checks = [
+        _check(
+            "balance",
+            f"{count_text(differences, 'process', 'processes')} whose birth or end only a walk "
+            "over all tasks found"
+            if differences
+            else None,
+            f"forks and exits agree with {count_text(walks, 'walk')} over all tasks",
+            "the runs of these processes say so; raise event_ring_bytes if it goes on",
+        ),
+        _check(
+            "programs",
+            f"the kernel skipped {count_text(skipped, 'call')} of a program" if skipped else None,
+            "the kernel skipped no call of a program",
+            "runs of that time say so; look for another tracer on this host that interrupts whence",
+        ),
+    ]
+    if clock.get("ok") is False:
+        words = f"not seen a moment ago: {', '.join(clock.get('missing') or ())}"
+        checks.append(
+            Check("daemon", "minute canary", False, words, "see the daemon's log, then restart it")
+        )
+    return checks
 
 
 def _check(name: str, trouble: object, well: str, remedy: str) -> Check:
@@ -301,6 +333,9 @@ def _stream_check(host: str, daemon: Daemon | None) -> Check:
         return Check("collector", "stream", False, f"{host} has never delivered", remedy)
     if not daemon.connected:
         return Check("collector", "stream", False, f"{host} is not connected", remedy)
+    if daemon.canary_trouble is not None:
+        remedy = "see the logs of daemon and collector; `whence doctor` runs another canary now"
+        return Check("collector", "stream", False, daemon.canary_trouble, remedy)
     return Check("collector", "stream", True, f"{host} is connected ({daemon.back_end})")
 
 

@@ -194,6 +194,15 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
+class UnobservedTime:
+    """A time in which nobody observed a host that had been observed before."""
+
+    from_unix_ns: int
+    until_unix_ns: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """A daemon as the collector knows it."""
 
@@ -206,6 +215,9 @@ class Daemon:
     capabilities: tuple[str, ...]
     missing_capabilities: tuple[str, ...]
     lost: int
+    canary_unix_ns: int | None = None
+    canary_trouble: str | None = None
+    unobserved: tuple[UnobservedTime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +246,7 @@ KINDS: Mapping[str, type] = {
     "LineageEdge": LineageEdge,
     "LineageReply": Lineage,
     "DaemonStatus": Daemon,
+    "UnobservedTime": UnobservedTime,
     "StatusReply": Status,
     **model_tags.KINDS,
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from whence.doctor import Check
 from whence.model import Daemon, Status
 from whence.page import Cell, Column, Page, columns, labelled, wrap
-from whence.text import ago_text, count_text, size_text
+from whence.text import ago_text, count_text, duration_text, size_text
 
 _DAEMON_COLUMNS = (
     Column("HOST", shrink=True),
@@ -34,6 +34,7 @@ def status_lines(page: Page, status: Status, address: str) -> list[str]:
     lines += ["", *_daemon_lines(page, status.daemons)]
     for daemon in status.daemons:
         lines += _missing_lines(page, daemon)
+        lines += _proof_lines(page, daemon)
     return lines
 
 
@@ -61,6 +62,20 @@ def _missing_lines(page: Page, daemon: Daemon) -> list[str]:
         return []
     missing = ", ".join(daemon.missing_capabilities)
     return wrap(page, f"{daemon.host} lacks {missing}: `whence doctor` there names the remedy")
+
+
+def _proof_lines(page: Page, daemon: Daemon) -> list[str]:
+    """Return what is wrong with the canary, and the last time that nobody observed the host."""
+    lines = []
+    if daemon.canary_trouble:
+        trouble = f"{daemon.host}: {daemon.canary_trouble}: `whence doctor` there says more"
+        lines += [page.paint(line, "bad") for line in wrap(page, trouble)]
+    for time in daemon.unobserved[:1]:
+        length = duration_text(time.until_unix_ns - time.from_unix_ns)
+        ago = ago_text(time.until_unix_ns, page.now_unix_ns)
+        words = f"{daemon.host} was not observed for {length}, until {ago}: {time.reason}"
+        lines += wrap(page, words)
+    return lines
 
 
 def checklist_lines(page: Page, checks: Sequence[Check]) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from whence_collector.answer_rows import given
+from whence_collector.canaries import arrived, trouble
 from whence_proto.v1 import query_pb2 as wire
 
 if TYPE_CHECKING:
@@ -36,8 +38,19 @@ FROM daemon d JOIN host h USING (host_id) ORDER BY h.name
 """
 
 
+UNOBSERVED = """
+SELECT host_id, from_ns, until_ns, reason FROM unobserved
+QUALIFY row_number() OVER (PARTITION BY host_id ORDER BY until_ns DESC) <= 5
+ORDER BY until_ns DESC
+"""
+
+
 def status(
-    reader: Reader, store: Store, version: str, is_connected: Callable[[int], bool]
+    reader: Reader,
+    store: Store,
+    version: str,
+    is_connected: Callable[[int], bool],
+    clock: Callable[[], int] = time.time_ns,
 ) -> wire.StatusReply:
     """Answer Status."""
     reply = wire.StatusReply(
@@ -48,12 +61,26 @@ def status(
     )
     for table in COUNTED:
         reply.rows[table] = reader.rows(f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608 -- names are ours
+    now_ns = clock()
+    canaries = arrived(reader, now_ns)
+    gaps = reader.rows(UNOBSERVED)
     for host_id, host, *described, last_ns, lost in reader.rows(DAEMONS):
         names = ("daemon_version", "kernel", "back_end", "capabilities", "missing_capabilities")
+        connected, canary = is_connected(host_id), canaries.get(host_id)
+        told = (last_ns, canary.at_ns if canary else None)
+        wrong = trouble(canary, now_ns) if connected else None
         reply.daemons.add(
             host=host,
-            connected=is_connected(host_id),
+            connected=connected,
             lost=lost,
-            **given((*names, "last_batch_unix_ns"), (*described, last_ns)),
+            unobserved=[
+                wire.UnobservedTime(from_unix_ns=since, until_unix_ns=until, reason=reason)
+                for each, since, until, reason in gaps
+                if each == host_id
+            ],
+            **given(
+                (*names, "last_batch_unix_ns", "canary_unix_ns", "canary_trouble"),
+                (*described, *told, wrong),
+            ),
         )
     return reply

@@ -69,6 +69,21 @@ class Metrics:
             "1 while commits fail, else 0.",
             registry=self.registry,
         )
+        self._add_canaries()
+
+    def _add_canaries(self) -> None:
+        self.canary_age_seconds = Gauge(
+            "whence_collector_canary_age_seconds",
+            "Time since the start of the last canary that arrived, by host.",
+            ["host"],
+            registry=self.registry,
+        )
+        self.canary_failing = Gauge(
+            "whence_collector_canary_failing",
+            "1 while a connected host's canary is late or lacks edges, else 0.",
+            ["host"],
+            registry=self.registry,
+        )
 
 
 @dataclass(frozen=True, slots=True)

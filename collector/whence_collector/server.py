@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector as MetricFamilies
 from whence_collector import admin
 from whence_collector import metrics as metrics_page
 from whence_collector.accounting import Accounting
+from whence_collector.canaries import CanaryWatch
 from whence_collector.config import Config
 from whence_collector.errors import AddressUnusable
 from whence_collector.ingest import Committer, Greeted, Identity, IngestService, ignore
@@ -101,6 +102,8 @@ async def serve(
         settler = Settler(PriceBookFile(config.prices))
         accounting = asyncio.create_task(Accounting(store, recorder, settler, metrics).run())
         stack.push_async_callback(_end, accounting)
+        watching = asyncio.create_task(CanaryWatch(store, presence, metrics).run())
+        stack.push_async_callback(_end, watching)
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         service = IngestService(
             committer,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from whenced import priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
+from whenced.canary_clock import CanaryClock
 from whenced.canary_run import CanaryRunner
 from whenced.capture import CaptureLoop, Parts
 from whenced.control import OPEN_IDLE_S, ControlSocket
@@ -39,6 +40,7 @@ from whenced.observer import Observer
 from whenced.path_scope import PathScope
 from whenced.processes import Processes
 from whenced.proof import Proof
+from whenced.proof_metrics import ProofMetrics
 from whenced.resolve import Resolver
 from whenced.spool import Spool
 from whenced.text import TextStore
@@ -138,6 +140,8 @@ class Daemon:
         self.canary = CanaryRunner(
             self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
         )
+        self.clock = CanaryClock(self.canary)
+        self.metrics.register(ProofMetrics(self.proof.state, self.clock.state))
         control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
         stack.callback(control.close)
         _open_to_callers(voucher, settings.data_dir, stack)
@@ -176,6 +180,7 @@ class Daemon:
             "started_ms": self.side.wait_ms,
             "counters": counters,
             "proof": self.proof.state(),
+            "canary": self.clock.state(),
             "processes": len(self.processes),
             "held_records": self.loop.held_rows,
             "hash_jobs": self.hasher.outstanding,
@@ -197,6 +202,8 @@ class Daemon:
             later_ns = boot_ns() - self.side.started_ns
             log.info("all parts work %d ms after the programs", later_ns // 1_000_000)
             threading.Thread(target=self._prove, name="proof", daemon=True).start()
+            self.clock.start()
+            stack.callback(self.clock.stop)
             self.loop.run()
             self.notifier.tell("STOPPING=1")
             self.uplink.stop()

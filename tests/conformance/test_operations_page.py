@@ -10,11 +10,13 @@ from tests.conformance.repository import ROOT
 
 import whence_collector.metrics
 import whenced.metrics
+from whenced.proof_metrics import ProofMetrics
 from whenced.relay import Traffic
 from whenced.relay_metrics import Page
 from whenced.spool import SpoolStats
 from whenced.uplink import UplinkState
 
+PROOF = {"walks": 0, "differences": 0, "skipped": {}}
 NAME = re.compile(r"^\| `(whence_[a-z_]+)` \|", re.MULTILINE)
 
 
@@ -30,6 +32,7 @@ def served() -> set[str]:
     daemon = whenced.metrics.Metrics(
         whenced.metrics.Sources(lambda: SpoolStats(0, 0, 0, 0, 0, 0, None), UplinkState)
     )
+    daemon.register(ProofMetrics(lambda: PROOF, lambda: {"failures": 0, "ok": True, "age_s": 1.0}))
     uplink = Page(Path("/nonexistent"), Traffic()).text().decode()
     return (
         names_of(whence_collector.metrics.Metrics().registry)

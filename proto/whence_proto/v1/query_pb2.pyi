@@ -1038,6 +1038,9 @@ class DaemonStatus(google.protobuf.message.Message):
     CAPABILITIES_FIELD_NUMBER: builtins.int
     MISSING_CAPABILITIES_FIELD_NUMBER: builtins.int
     LOST_FIELD_NUMBER: builtins.int
+    CANARY_UNIX_NS_FIELD_NUMBER: builtins.int
+    CANARY_TROUBLE_FIELD_NUMBER: builtins.int
+    UNOBSERVED_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host."""
     connected: builtins.bool
@@ -1052,6 +1055,10 @@ class DaemonStatus(google.protobuf.message.Message):
     """Back end."""
     lost: builtins.int
     """Records known to be lost since the host was first seen."""
+    canary_unix_ns: builtins.int
+    """When the last canary that arrived was started."""
+    canary_trouble: builtins.str
+    """What is wrong with it, one sentence; absent when it is well."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Abilities seen firing."""
@@ -1059,6 +1066,10 @@ class DaemonStatus(google.protobuf.message.Message):
     @property
     def missing_capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Abilities missing."""
+
+    @property
+    def unobserved(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___UnobservedTime]:
+        """Times in which the host was not observed, newest first, at most 5."""
 
     def __init__(
         self,
@@ -1072,9 +1083,43 @@ class DaemonStatus(google.protobuf.message.Message):
         capabilities: collections.abc.Iterable[builtins.str] | None = ...,
         missing_capabilities: collections.abc.Iterable[builtins.str] | None = ...,
         lost: builtins.int = ...,
+        canary_unix_ns: builtins.int | None = ...,
+        canary_trouble: builtins.str | None = ...,
+        unobserved: collections.abc.Iterable[global___UnobservedTime] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_last_batch_unix_ns", b"_last_batch_unix_ns", "last_batch_unix_ns", b"last_batch_unix_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_last_batch_unix_ns", b"_last_batch_unix_ns", "back_end", b"back_end", "capabilities", b"capabilities", "connected", b"connected", "daemon_version", b"daemon_version", "host", b"host", "kernel", b"kernel", "last_batch_unix_ns", b"last_batch_unix_ns", "lost", b"lost", "missing_capabilities", b"missing_capabilities"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_canary_trouble", b"_canary_trouble", "_canary_unix_ns", b"_canary_unix_ns", "_last_batch_unix_ns", b"_last_batch_unix_ns", "canary_trouble", b"canary_trouble", "canary_unix_ns", b"canary_unix_ns", "last_batch_unix_ns", b"last_batch_unix_ns"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_canary_trouble", b"_canary_trouble", "_canary_unix_ns", b"_canary_unix_ns", "_last_batch_unix_ns", b"_last_batch_unix_ns", "back_end", b"back_end", "canary_trouble", b"canary_trouble", "canary_unix_ns", b"canary_unix_ns", "capabilities", b"capabilities", "connected", b"connected", "daemon_version", b"daemon_version", "host", b"host", "kernel", b"kernel", "last_batch_unix_ns", b"last_batch_unix_ns", "lost", b"lost", "missing_capabilities", b"missing_capabilities", "unobserved", b"unobserved"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_canary_trouble", b"_canary_trouble"]) -> typing.Literal["canary_trouble"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_canary_unix_ns", b"_canary_unix_ns"]) -> typing.Literal["canary_unix_ns"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_last_batch_unix_ns", b"_last_batch_unix_ns"]) -> typing.Literal["last_batch_unix_ns"] | None: ...
 
 global___DaemonStatus = DaemonStatus
+
+@typing.final
+class UnobservedTime(google.protobuf.message.Message):
+    """A time in which nobody observed a host that had been observed before."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FROM_UNIX_NS_FIELD_NUMBER: builtins.int
+    UNTIL_UNIX_NS_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    from_unix_ns: builtins.int
+    """Everything of before has been told."""
+    until_unix_ns: builtins.int
+    """The next capture began."""
+    reason: builtins.str
+    """Why, one short sentence."""
+    def __init__(
+        self,
+        *,
+        from_unix_ns: builtins.int = ...,
+        until_unix_ns: builtins.int = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["from_unix_ns", b"from_unix_ns", "reason", b"reason", "until_unix_ns", b"until_unix_ns"]) -> None: ...
+
+global___UnobservedTime = UnobservedTime
