@@ -100,10 +100,11 @@ async def serve(
         committing = asyncio.create_task(committer.run())
         stack.push_async_callback(_end, committing)
         settler = Settler(PriceBookFile(config.prices))
-        accounting = asyncio.create_task(Accounting(store, recorder, settler, metrics).run())
-        stack.push_async_callback(_end, accounting)
-        watching = asyncio.create_task(CanaryWatch(store, presence, metrics).run())
-        stack.push_async_callback(_end, watching)
+        for work in (
+            Accounting(store, recorder, settler, metrics).run(),
+            CanaryWatch(store, presence, metrics).run(),
+        ):
+            stack.push_async_callback(_end, asyncio.create_task(work))
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
         service = IngestService(
             committer,
