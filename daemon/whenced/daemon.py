@@ -137,14 +137,17 @@ class Daemon:
             ),
             side.intake,
         )  # fmt: skip
+        self._keep_proving(settings, place)
+        control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
+        stack.callback(control.close)
+        _open_to_callers(voucher, settings.data_dir, stack)
+
+    def _keep_proving(self, settings: Settings, place: DataDir) -> None:
         self.canary = CanaryRunner(
             self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
         )
         self.clock = CanaryClock(self.canary)
         self.metrics.register(ProofMetrics(self.proof.state, self.clock.state))
-        control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
-        stack.callback(control.close)
-        _open_to_callers(voucher, settings.data_dir, stack)
 
     def _gpu_watch(
         self, settings: Settings, place: DataDir, stack: ExitStack, boot_id: str
