@@ -79,7 +79,8 @@ __noinline int note_loser(__u32 class)
 {
 	struct whence_process process;
 
-	if (is_excluded())
+	/* not by is_excluded(): a call more would be one too many (8, kernel MAX_CALL_FRAMES) */
+	if (is_task_excluded(bpf_get_current_task_btf()))
 		return 0;
 	process = process_of(current_task());
 	add_loser(&process, class);
