@@ -15,7 +15,7 @@ from whence.errors import MissingFileError, MisuseError, UnreadableFileError
 # Big enough that every core hashes a part of it, small enough for a smooth progress bar.
 CHUNK_BYTES = 16 << 20
 
-_DIGEST = re.compile(r"blake3:[0-9a-f]{6,64}|[0-9a-f]{6,64}", re.IGNORECASE)
+_DIGEST = re.compile(r"(blake3:|sha256:)?[0-9a-f]{6,64}", re.IGNORECASE)
 _SPECIAL = (
     (stat.S_ISDIR, "a directory: ask for one file in it"),
     (stat.S_ISFIFO, "a FIFO, which keeps no content: ask for a file"),
@@ -34,11 +34,12 @@ class Content:
 
 
 def as_digest(text: str) -> str | None:
-    """Return "blake3:<hex>" for a digest or a prefix of 6 digits or more, else None."""
+    """Return "blake3:<hex>" or "sha256:<hex>" for a digest or a prefix of it, else None."""
     text = text.rstrip("…")
     if _DIGEST.fullmatch(text) is None:
         return None
-    return f"blake3:{text.lower().removeprefix('blake3:')}"
+    text = text.lower()
+    return text if ":" in text else f"blake3:{text}"
 
 
 def wire_text(path: str) -> str:

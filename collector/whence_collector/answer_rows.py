@@ -109,7 +109,7 @@ class File:
     def digest(self) -> str | None:
         """The digest as it is written, None where there is none."""
         content = self.content
-        return f"blake3:{content.blake3}" if content and content.blake3 else None
+        return content.digest if content else None
 
     def told(self) -> dict[str, Any]:
         """Return digest, state, reason and size as far as they are known."""
@@ -117,7 +117,7 @@ class File:
         if content is None:
             return {}
         known = (self.digest, STATES[content.state], content.reason)
-        size_bytes = content.size_bytes if content.blake3 else None
+        size_bytes = content.size_bytes if content.digest else None
         return given(("digest", "state", "reason", "size_bytes"), (*known, size_bytes))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from whence_collector.errors import InvalidRequest
 from whence_collector.lineage import ALWAYS
-from whence_collector.lookups import among
+from whence_collector.lookups import among, digest_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from whence_collector.store import Reader
 
 PREFIX_DIGITS, DIGEST_DIGITS = 6, 64
-ARTIFACTS = "SELECT artifact_id, blake3, sha256, size_bytes, first_seen_ns FROM artifact"
+DIGEST_COLUMNS = {"": "blake3", "blake3": "blake3", "sha256": "sha256"}
+ARTIFACTS = (
+    "SELECT artifact_id, blake3, sha256, is_stand_in, size_bytes, first_seen_ns FROM artifact"
+)
 VERSIONS = (
     "SELECT version_id, path_id FROM version_digest WHERE artifact_id = ? ORDER BY at_unix_ns"
 )
@@ -53,10 +56,10 @@ GROUP BY m.run_id, a.version_id
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A content as it is stored; digests in hexadecimal."""
+    """A content as it is stored: its digest as it is written, SHA-256 in hexadecimal."""
 
     artifact_id: int
-    blake3: str
+    digest: str
     sha256: str | None
     size_bytes: int
     first_seen_ns: int
@@ -90,22 +93,31 @@ class ReadBy:
 
 def artifacts_of(reader: Reader, digest: str, limit: int) -> list[Artifact]:
     """Return the contents whose digest begins as given, in order; raises InvalidRequest."""
-    digits = digest.removeprefix("blake3:").lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{PREFIX_DIGITS},{DIGEST_DIGITS}}}", digits):
+    algorithm, _, digits = digest.lower().rpartition(":")
+    if algorithm not in DIGEST_COLUMNS or not re.fullmatch(
+        rf"[0-9a-f]{{{PREFIX_DIGITS},{DIGEST_DIGITS}}}", digits
+    ):
         raise InvalidRequest(
-            f"{digest!r} is no digest; write blake3: and {PREFIX_DIGITS} to {DIGEST_DIGITS} "
-            "hexadecimal digits"
+            f"{digest!r} is no digest; write blake3: or sha256: and {PREFIX_DIGITS} to "
+            f"{DIGEST_DIGITS} hexadecimal digits"
         )
+    column = DIGEST_COLUMNS[algorithm]
     if len(digits) == DIGEST_DIGITS:
-        rows = reader.rows(f"{ARTIFACTS} WHERE blake3 = ?", (bytes.fromhex(digits),))
+        rows = reader.rows(f"{ARTIFACTS} WHERE {column} = ?", (bytes.fromhex(digits),))
     else:
         ends = [bytes.fromhex(digits.ljust(DIGEST_DIGITS, digit)) for digit in "0f"]
         rows = reader.rows(
-            f"{ARTIFACTS} WHERE blake3 BETWEEN ? AND ? ORDER BY blake3 LIMIT ?", (*ends, limit)
+            f"{ARTIFACTS} WHERE {column} BETWEEN ? AND ? ORDER BY {column} LIMIT ?", (*ends, limit)
         )
     return [
-        Artifact(artifact_id, blake3.hex(), sha256.hex() if sha256 else None, size_bytes, seen_ns)
-        for artifact_id, blake3, sha256, size_bytes, seen_ns in rows
+        Artifact(
+            artifact_id,
+            digest_text(blake3, sha256, is_stand_in),
+            sha256.hex() if sha256 else None,
+            size_bytes,
+            seen_ns,
+        )
+        for artifact_id, blake3, sha256, is_stand_in, size_bytes, seen_ns in rows
     ]
 
 

@@ -64,7 +64,7 @@ def find(reader: Reader, graph: Graph, request: wire.FindRequest) -> wire.FindRe
     runs: dict[str, wire.RunSummary] = {}
     found = artifacts_of(reader, request.digest, CANDIDATES) if request.digest else []
     if len(found) > 1:
-        reply.candidates.extend(f"blake3:{each.blake3}" for each in found)
+        reply.candidates.extend(each.digest for each in found)
     elif found:
         story = _story(reader, graph, found[0], request)
         _tell_story(reader, story, reply)
@@ -147,7 +147,7 @@ def _artifact(reader: Reader, story: _Story) -> wire.Artifact:
     boots = reader.rows("SELECT boot_id FROM file_version WHERE version_id = ?", (version_id,))
     host = host_names(reader).get(boots[0][0]) if boots else None
     return wire.Artifact(
-        digest=f"blake3:{artifact.blake3}",
+        digest=artifact.digest,
         size_bytes=artifact.size_bytes,
         first_seen_unix_ns=artifact.first_seen_ns,
         **rows.given(

@@ -165,7 +165,7 @@ def _start_at_content(reader: Reader, artifact: Artifact, *, downstream: bool) -
     else:
         for made in makers_of(reader, version_ids, STARTS):
             bounds[made.run_id] = max(made.bound_ns, bounds.get(made.run_id, 0))
-    return _Start(f"blake3:{artifact.blake3}", bounds, frozenset(version_ids))
+    return _Start(artifact.digest, bounds, frozenset(version_ids))
 
 
 def _nearest(reached: Mapping[str, Reached], depth: int, limit: int) -> list[str]:

@@ -71,7 +71,7 @@ def path_version(path: str, held: Held, runs: Mapping[str, wire.RunSummary]) -> 
     content = held.content
     told = (
         (
-            f"blake3:{content.blake3}" if content.blake3 else None,
+            content.digest,
             STATES[content.state],
             content.reason,
         )

@@ -43,6 +43,8 @@ _CACHE = re.compile(
     r"/matplotlib/fontlist|/torchinductor_|/\.ccache/|/fontconfig/|^/var/cache/"
 )
 _HUB = re.compile(r"/(huggingface|hub|torch/hub|kagglehub|modelscope)/|/\.keras/|/nltk_data/")
+# A Hugging Face cache calls a large file by its SHA-256 and a small one by its git object id.
+_BLOB = re.compile(r"/(model|dataset|space)s--[^/]+/blobs/([0-9a-f]+)(\.incomplete)?$")
 _REPOSITORY = re.compile(r"/\.(git|hg|svn)/")
 _SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$|^/etc/ld\.so\.")
 
@@ -94,7 +96,7 @@ _TELLS = re.compile(
 _BY_SUFFIX = {
     suffix: found for found, suffixes in reversed(_SUFFIXES.items()) for suffix in suffixes
 }
-_MAY_TELL = rf"{_TELLS.pattern}|\.so|torchinductor_|pyvenv\.cfg"
+_MAY_TELL = rf"{_TELLS.pattern}|\.so|torchinductor_|pyvenv\.cfg|^[0-9a-f]{{40}}"
 _PLAIN_CLASS = _BY_SUFFIX | dict.fromkeys(_CACHE_SUFFIXES, "cache")
 
 
@@ -124,7 +126,8 @@ def class_of(path: str) -> str | None:
     if place == OWN or (place == PACKAGED_DATA and suffix not in _INSTALLED_SUFFIXES):
         if ".so" in name and _SHARED_OBJECT.search(name):
             return "library"
-        return _content_class(name, suffix)
+        blob = _BLOB.search(path) if folder.endswith("/blobs") else None
+        return _blob_class(blob) if blob else _content_class(name, suffix)
     if place not in _UNKEPT and ".so" in path and _SHARED_OBJECT.search(path):
         return "library"
     return _CLASS_OF_PLACE[place]
@@ -186,6 +189,12 @@ def _place(path: str) -> str:
 def executed_class(found: str | None) -> str | None:
     """Return the class of a file that was executed: a program of one's own is code."""
     return "code" if found == "data" else found
+
+
+def _blob_class(blob: re.Match[str]) -> str:
+    if blob[1] != "model":
+        return "data"
+    return "model" if len(blob[2]) == 64 else "config"
 
 
 def _suffix(name: str) -> str:

@@ -91,7 +91,7 @@ def start_of_artifact(reader: Reader, artifact: Artifact) -> Start:
     bounds: dict[str, int] = {}
     for made in makers_of(reader, versions, MAKERS) if versions else ():
         bounds[made.run_id] = max(bounds.get(made.run_id, 0), made.bound_ns)
-    return Start(f"blake3:{artifact.blake3}", bounds, artifact)
+    return Start(artifact.digest, bounds, artifact)
 
 
 def above(graph: Graph, start: Start) -> dict[str, Reached]:

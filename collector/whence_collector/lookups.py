@@ -21,7 +21,7 @@ class Content:
     """What a file version holds; nothing is known of a version that has none."""
 
     artifact_id: int | None
-    blake3: str | None  # hexadecimal
+    digest: str | None  # as it is written
     state: int  # whence.v1.DigestState
     reason: str | None
     size_bytes: int
@@ -61,19 +61,25 @@ def contents(reader: Reader, version_ids: Iterable[int]) -> dict[int, Content]:
         "version_id",
         set(version_ids),
     )
-    blake3 = digests(reader, {row[1] for row in found if row[1]})
+    digest = digests(reader, {row[1] for row in found if row[1]})
     return {
-        version_id: Content(artifact_id, blake3.get(artifact_id), state, reason, size_bytes)
+        version_id: Content(artifact_id, digest.get(artifact_id), state, reason, size_bytes)
         for version_id, artifact_id, state, reason, size_bytes in found
     }
 
 
 def digests(reader: Reader, artifact_ids: Collection[int]) -> dict[int, str]:
-    """Return BLAKE3 in hexadecimal by artifact_id."""
-    found = where_in(
-        reader, "SELECT artifact_id, blake3 FROM artifact", "artifact_id", artifact_ids
-    )
-    return {artifact_id: blake3.hex() for artifact_id, blake3 in found}
+    """Return digests as they are written by artifact_id."""
+    select = "SELECT artifact_id, blake3, sha256, is_stand_in FROM artifact"
+    found = where_in(reader, select, "artifact_id", artifact_ids)
+    return {artifact_id: digest_text(*parts) for artifact_id, *parts in found}
+
+
+def digest_text(blake3: bytes, sha256: bytes | None, is_stand_in: bool | None) -> str:
+    """Write a digest: BLAKE3, or SHA-256 where that is all that a publisher told."""
+    if is_stand_in and sha256:
+        return f"sha256:{sha256.hex()}"
+    return f"blake3:{blake3.hex()}"
 
 
 def runs_of(reader: Reader, process_ids: Collection[int]) -> dict[int, str]:

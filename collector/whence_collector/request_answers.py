@@ -196,7 +196,7 @@ def _target(reader: Reader, text: str) -> str:
         raise NotFound(f"no run or content {text} was ever seen; `whence log` lists runs")
     if len(found) > 1:
         raise InvalidRequest(f"{text} means several contents; write more digits")
-    return f"blake3:{found[0].blake3}"
+    return found[0].digest
 
 
 def _starts(reader: Reader, target: str) -> dict[str, int]:

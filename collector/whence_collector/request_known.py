@@ -117,7 +117,7 @@ def contents(reader: Reader, digest: str) -> list[str]:
         )
         return [f"blake3:{row[0]}" for row in found]
     try:
-        return [f"blake3:{each.blake3}" for each in artifacts_of(reader, digest, 2)]
+        return [each.digest for each in artifacts_of(reader, digest, 2)]
     except InvalidRequest:
         return []
 

@@ -152,7 +152,8 @@ class CaptureLoop:
 
     def _send_requests(self) -> None:
         jobs, observer = self._parts.versions.jobs, self._parts.observer
-        waiting: list[Request] = [*self._unsent, *jobs.requests, *observer.code_requests]
+        asked = observer.inquiries.requests(boot_ns())
+        waiting: list[Request] = [*self._unsent, *jobs.requests, *observer.code_requests, *asked]
         jobs.requests, observer.code_requests = [], []
         sent = 0
         for request in waiting:
@@ -215,6 +216,8 @@ class CaptureLoop:
         waits = [_SECOND_NS]
         if (due_ns := self._parts.versions.jobs.next_due_ns) is not None:
             waits.append(due_ns - now_ns)
+        if (asking_ns := self._parts.observer.inquiries.due_ns) is not None:
+            waits.append(asking_ns - now_ns)
         if (flush_ns := self._parts.policy.wait_ns(self._waiting, now_ns)) is not None:
             waits.append(flush_ns)
         return max(0.0, min(waits) / _SECOND_NS)

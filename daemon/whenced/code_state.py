@@ -137,7 +137,7 @@ def _compare(
 ) -> None:
     if configuration.unsupported:
         raise DamagedError(configuration.unsupported)
-    index, written_ns = _index(repository)
+    index, written_ns = read_index(repository)
     try:
         objects = Objects(root, repository.common_path + b"/objects", deadline)
     except OSError as error:
@@ -151,7 +151,7 @@ def _compare(
             comparison.differs(path)
 
 
-def _index(repository: Repository) -> tuple[Index, int]:
+def read_index(repository: Repository) -> tuple[Index, int]:
     """Return the index and when it was written; an empty one where there is none."""
     try:
         located = openat.locate(repository.private, b"index")

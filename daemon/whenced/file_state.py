@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from whenced.hash_messages import ANY
+from whenced.hash_messages import ANY, DIGESTED
 from whenced.rows import FileVersion
 
 if TYPE_CHECKING:
@@ -126,4 +126,4 @@ class FileState:
 
 def is_of_size(reply: HashReply, size_bytes: int) -> bool:
     """Whether a digest can be of the bytes that a touch saw: the last defence where no hook was."""
-    return reply.state != "verified" or size_bytes in (ANY, reply.size_bytes)
+    return reply.state not in DIGESTED or size_bytes in (ANY, reply.size_bytes)

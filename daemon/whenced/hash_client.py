@@ -23,6 +23,7 @@ from typing import Final
 from whenced.door import DoorKeeper
 from whenced.hash_messages import (
     CONTROL,
+    DONE,
     IDLE,
     MESSAGE_LIMIT_BYTES,
     READER,
@@ -31,6 +32,8 @@ from whenced.hash_messages import (
     CodeRequest,
     HashReply,
     HashRequest,
+    InspectReply,
+    InspectRequest,
     Reply,
     Request,
     new_board_fd,
@@ -258,7 +261,13 @@ class HashClient:
         return False
 
     def _note(self, message: object) -> None:
-        if isinstance(message, (HashReply, CodeReply)) and message.ticket in self._outstanding:
+        if not isinstance(message, (HashReply, CodeReply, InspectReply)):
+            return
+        if message.ticket not in self._outstanding:
+            return
+        if isinstance(message, InspectReply) and message.place != DONE:
+            self._answered.append(message)
+        else:
             del self._outstanding[message.ticket]
             self._strikes.pop(message.ticket, None)
             self._failures = 0
@@ -303,6 +312,9 @@ class HashClient:
         del self._outstanding[ticket]
         if isinstance(request, CodeRequest):
             self._answered.append(CodeReply(ticket))
+            return
+        if isinstance(request, InspectRequest):
+            self._answered.append(InspectReply(ticket, DONE))
             return
         reason = f"the hasher {what} {STRIKES} times while reading it"
         self._answered.append(HashReply(ticket, "unhashed", reason=reason))

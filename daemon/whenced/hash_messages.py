@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 HashState: TypeAlias = Literal["verified", "asserted", "torn", "unhashed", "busy"]
 
+#: States that come with a digest.
+DIGESTED: Final = ("verified", "asserted")
 #: Asks for whatever version is current, or says that a field is not known.
 ANY: Final = -1
 #: No message is longer: what is unbounded in them is cut so that a socket with the default
@@ -104,12 +106,42 @@ class CodeReply:
     incomplete: str = ""
 
 
-Request: TypeAlias = HashRequest | CodeRequest
-Reply: TypeAlias = HashReply | CodeReply
+@dataclass(frozen=True, slots=True)
+class InspectRequest:
+    """Tell of each of `paths` (separated by NUL, below the root of `pid`) what `kind` asks.
+
+    Kinds are those of inspection.py.
+    """
+
+    ticket: int
+    kind: str
+    paths: bytes
+    pid: int = 0
+
+
+#: Place of the reply that ends the answer.
+DONE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class InspectReply:
+    """What is known of the path at `place`, in texts that are ready for the wire.
+
+    The last reply of each request has place DONE; paths of which nothing is known have none.
+    """
+
+    ticket: int
+    place: int
+    texts: tuple[str, ...] = ()
+
+
+Request: TypeAlias = HashRequest | CodeRequest | InspectRequest
+Reply: TypeAlias = HashReply | CodeReply | InspectReply
 Message: TypeAlias = Request | Reply
 
 _KINDS: Final[dict[str, type[Message]]] = {
-    kind.__name__: kind for kind in (HashRequest, HashReply, CodeRequest, CodeReply)
+    kind.__name__: kind
+    for kind in (HashRequest, HashReply, CodeRequest, CodeReply, InspectRequest, InspectReply)
 }
 _to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _COUNTS: Final = {kind: len(fields(kind)) for kind in _KINDS.values()}
@@ -159,6 +191,10 @@ def _weight_bytes(message: Message) -> int:
     """At least the encoded length; the states of repositories travel alone."""
     if isinstance(message, HashRequest):
         return _FIXED_BYTES + _ESCAPED_BYTES * len(message.path)
+    if isinstance(message, InspectRequest):
+        return _FIXED_BYTES + _ESCAPED_BYTES * len(message.paths)
+    if isinstance(message, InspectReply):
+        return _FIXED_BYTES + 2 * sum(map(len, message.texts))
     if isinstance(message, HashReply):
         return _FIXED_BYTES + _ESCAPED_BYTES * len(message.reason)
     return _PACKET_BYTES

@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ from whenced.hash_messages import (
     Board,
     CodeRequest,
     HashRequest,
+    InspectRequest,
     Message,
     Reply,
     packet,
@@ -43,6 +44,7 @@ from whenced.hash_messages import (
 from whenced.hash_open import OpenedFile, Probe, fstat_probe, open_requested
 from whenced.hash_queue import BUDGET, NO_FD, Job, JobQueue, Shelf
 from whenced.hash_reader import Reader
+from whenced.inspection import Inspector
 from whenced.share import SECOND_NS, Bucket
 from whenced.stat_cache import StatCache
 
@@ -77,7 +79,7 @@ class Hasher:
         self._settings = settings
         self._budget = budget
         self._to_open: queue.SimpleQueue[list[HashRequest]] = queue.SimpleQueue()
-        self._to_inspect: queue.SimpleQueue[CodeRequest] = queue.SimpleQueue()
+        self._to_inspect: queue.SimpleQueue[CodeRequest | InspectRequest] = queue.SimpleQueue()
         self._jobs = JobQueue()
         self._shelf = Shelf()
 
@@ -106,7 +108,7 @@ class Hasher:
         if files:
             self._to_open.put(files)
         for message in messages:
-            if isinstance(message, CodeRequest):
+            if isinstance(message, CodeRequest | InspectRequest):
                 self._to_inspect.put(message)
 
     def _reply(self, replies: Sequence[Reply]) -> None:
@@ -151,17 +153,25 @@ class Hasher:
         Reader(self._jobs, self._shelf, self._board, self._reply, reading, share).run()
 
     def _inspect_all(self) -> None:
-        reader, bucket = CodeReader(), Bucket(self._settings.share, time.monotonic_ns())
+        reader, inspector = CodeReader(), Inspector()
+        bucket = Bucket(self._settings.share, time.monotonic_ns())
         while True:
             self._board.mark(CODE, IDLE, time.monotonic_ns())
             request = self._to_inspect.get()
             self._board.mark(CODE, request.ticket, time.monotonic_ns())
             started_ns = time.thread_time_ns()
-            reply = reader.read(request)
+            if isinstance(request, CodeRequest):
+                replies: Iterable[Reply] = [reader.read(request)]
+            else:
+                replies = inspector.answer(request, self._alive_at(request.ticket))
+            for reply in replies:
+                self._reply([reply])
             self._board.mark(CODE, IDLE, time.monotonic_ns())
-            self._reply([reply])
             rest_ns = bucket.take(time.thread_time_ns() - started_ns, time.monotonic_ns())
             time.sleep(rest_ns / SECOND_NS)
+
+    def _alive_at(self, ticket: int) -> Callable[[], None]:
+        return lambda: self._board.mark(CODE, ticket, time.monotonic_ns())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.event import Event, FileKey
 from whenced.file_state import Counts
-from whenced.hash_messages import CodeReply, CodeRequest, HashReply
+from whenced.hash_messages import CodeRequest, HashReply, InspectReply, Reply
+from whenced.inquiries import Inquiries
 from whenced.path_scope import PathScope
 from whenced.record import USE_KEY, Flag, Kind, Part
 from whenced.rows import CodeRow, NameRow, ProcessKey, Row, StreamRow, text_of
@@ -66,6 +67,7 @@ class Observer:
         self._no_code: dict[bytes, int] = {}
         self._next_code_ticket = _CODE_TICKETS
         self.code_requests: list[CodeRequest] = []
+        self.inquiries = Inquiries(self._root_tgid)
         self.ended = 0
 
     # --- the kernel side --------------------------------------------------------------------
@@ -110,7 +112,8 @@ class Observer:
             return
         if event.kind == _OPEN_WRITE:
             self._descriptors.setdefault(event.tgid, {})[event.fd] = event.file
-        self._versions.on_touch(event, process, path)
+        file = self._versions.on_touch(event, process, path)
+        self.inquiries.touched(event, process, path, file)
 
     def _path(self, event: Event, texts: TextStore) -> bytes:
         """The path; when the text ring had no room for it the last one, or a name by identity."""
@@ -127,7 +130,10 @@ class Observer:
         path = texts.path() or self._known_path(event)
         exe_file = self._versions.state_of(event, path).version(event.version)
         process = self._processes.on_exec(event, texts, exe_file)
-        self._versions.on_touch(event._replace(kind=Kind.EXECUTE), process, path)
+        as_touch = event._replace(kind=Kind.EXECUTE)
+        self._versions.on_touch(as_touch, process, path)
+        self.inquiries.touched(as_touch, process, path, exe_file)
+        self.inquiries.contained(event, process, self._processes.cgroup_of(event))
         self._note_namespace(event)
         self._ask_code(event, process, texts)
 
@@ -319,8 +325,11 @@ class Observer:
         self._code_asked[ticket] = process, b"" if script else cwd
         self.code_requests.append(CodeRequest(ticket, cwd, script, self._root_tgid(event)))
 
-    def on_reply(self, reply: HashReply | CodeReply, now_ns: int) -> None:
+    def on_reply(self, reply: Reply, now_ns: int) -> None:
         """Take an answer of the hasher."""
+        if isinstance(reply, InspectReply):
+            self.inquiries.on_reply(reply)
+            return
         if isinstance(reply, HashReply):
             self._versions.on_reply(reply, now_ns)
             return
@@ -356,11 +365,14 @@ class Observer:
     @property
     def waiting(self) -> int:
         """Rows that take_rows() would give."""
-        return self._processes.waiting + len(self._rows) + len(self._versions.out)
+        told = len(self._rows) + len(self.inquiries.rows)
+        return self._processes.waiting + told + len(self._versions.out)
 
     def take_rows(self) -> list[Row]:
         """Everything since the last call, processes first."""
-        rows: list[Row] = [*self._processes.take_rows(), *self._rows, *self._versions.out.take()]
+        told: list[Row] = [*self._rows, *self.inquiries.rows]
+        self.inquiries.rows = []
+        rows: list[Row] = [*self._processes.take_rows(), *told, *self._versions.out.take()]
         self._rows = []
         return rows
 

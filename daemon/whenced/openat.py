@@ -97,6 +97,19 @@ def open_regular(directory: int, path: bytes, *, links_inside: bool = False) -> 
         os.close(located)
 
 
+def names_in(directory: int, path: bytes = b"") -> list[bytes]:
+    """Return the names in the directory `path` below `directory`, sorted. Raises OSError."""
+    located = locate(directory, path)
+    try:
+        listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=located)
+    finally:
+        os.close(located)
+    try:
+        return sorted(map(os.fsencode, os.listdir(listing)))  # noqa: PTH208 - of a descriptor
+    finally:
+        os.close(listing)
+
+
 def _openat2(directory: int, path: bytes, resolve: int) -> int:
     how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, resolve)
     for _ in range(_RETRIES):

@@ -144,6 +144,10 @@ class Processes:
         """Name of a user id."""
         return self._names.user(uid)
 
+    def cgroup_of(self, event: Event) -> str | None:
+        """Path of the control group that an event happened in."""
+        return self._names.cgroup(event.cgroup_id)
+
     def on_fork(self, event: Event) -> None:
         """A child: it runs what its parent runs."""
         parent = self._lives.get((event.other_tgid, event.other_start_ns))

@@ -268,6 +268,33 @@ def redact_arguments(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(_redact_words(argv, _SHELL_DEPTH))
 
 
+#: `password: hunter2`, `api_key = x` of settings, which need no quotes.
+_SETTING: Final = re.compile(
+    r"(?m)^([ \t]*(?:- |export )?)([A-Za-z_][\w.-]{0,80})([ \t]*[:=][ \t]*)([^\s\"'][^\n]*)"
+)
+
+
+def redact_file(text: str, *, settings: bool) -> str:
+    """Return the text of a file with each secret value replaced by REDACTED.
+
+    Where it is no file of `settings` but of a program, a value needs quotes: ``token = next(x)``
+    is none.
+    """
+    if not _holds_any(text, _SUSPECTS):
+        return text
+    text = _PRIVATE_KEY.sub(REDACTED, text)
+    text = _KNOWN.sub(REDACTED, text)
+    text = _USER_INFO.sub(_without_password, text)
+    text = _BEARER.sub(_keeping_first_group, text)
+    text = _QUOTED_PAIR.sub(_named(2, 5), text)
+    text = _QUOTED_ASSIGNMENT.sub(_named(1, 4), text)
+    if settings:
+        text = _AUTHORIZATION.sub(_keeping_first_group, text)
+        text = _ASSIGNMENT.sub(_named(1, 2), text)
+        text = _SETTING.sub(_named(2, 4), text)
+    return text
+
+
 def redact_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of `environment` with each secret value replaced by REDACTED."""
     return {

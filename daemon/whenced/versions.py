@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.file_state import Counts, FileState, PendingRead, is_of_size
 from whenced.hash_jobs import RETRY_NS, HashJobs, is_worth_retrying
-from whenced.hash_messages import ANY
+from whenced.hash_messages import ANY, DIGESTED
 from whenced.record import Flag, Kind
 from whenced.rows import FileVersion, ProcessKey, text_of
 from whenced.version_rows import OPS, READ, READS, VersionRows, flags_of
@@ -285,7 +285,7 @@ class Versions:
             return
         number = reply.version if reply.version >= 0 else state.number
         self._begin_epoch(state, number)  # the hasher may be ahead of the rings
-        verified = reply.state == "verified"
+        verified = reply.state in DIGESTED
         self._give_up_lost(state, number if verified else None)
         if number >> 32 == state.epoch:
             if verified and state.promised not in (None, number):

@@ -106,7 +106,7 @@ def test_a_file_that_grows_meanwhile_gets_no_digest(tmp_path: Path) -> None:
         ("abcde", None),
         ("a" * 65, None),
         ("model.pt", None),
-        ("sha256:abcdef", None),
+        ("sha256:abcdef", "sha256:abcdef"),
     ],
 )
 def test_as_digest(text: str, expected: str | None) -> None:

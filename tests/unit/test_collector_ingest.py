@@ -46,8 +46,8 @@ def test_a_batch_lands_in_every_table_in_dense_ids(bench: Bench) -> None:
             "SELECT version_id, state, artifact_id, path_id, at_unix_ns FROM version_digest "
             "ORDER BY ALL": [(1, 1, 1, 1, at + 3), (2, 1, 2, 3, at + 3)],
             "SELECT * FROM artifact ORDER BY 1": [
-                (1, b"s" * 32, None, 14, at + 3),
-                (2, b"m" * 32, b"x" * 32, 14, at + 3),
+                (1, b"s" * 32, None, 14, at + 3, False),
+                (2, b"m" * 32, b"x" * 32, 14, at + 3, False),
             ],
             "SELECT * FROM code_state": [
                 (python, "/work", "c" * 40, "main", None, True, ["train.py"], at + 4)
