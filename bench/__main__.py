@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import hot_path, idle, latency, overhead, start, volume
+from bench import fleet, hot_path, idle, latency, overhead, start, volume
 from bench.report import Section, to_markdown, with_preface, with_section
 from tools.instance import GroundError
 
@@ -67,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "hot_path": hot_path.measure,
     "idle": idle.measure,
     "ingest": ingest,
+    "fleet": fleet.measure,
     "overhead": overhead.measure,
 }
 
