@@ -11,9 +11,11 @@ PYTHON_HERE := .venv/bin/python
 TESTS ?= tests
 # Words for the benchmarks, as in: make bench BENCH=ingest
 BENCH ?=
+# Words for the fuzzer, as in: make fuzz FUZZ='git_index --inputs 1000'
+FUZZ ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench wheel install uninstall clean
+.PHONY: help setup up down demo test check proto bench fuzz wheel install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,10 @@ bench: setup ## print the benchmark tables
 # Where `make install` puts whence, and with which interpreter: one in a home is closed to services.
 PREFIX ?= /opt/whence
 SYSTEM_PYTHON ?= /usr/bin/python3
+
+fuzz: setup ## a million inputs for each reader of foreign bytes, as many calls over gRPC
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
+	@$(PYTHON_HERE) -m tests.fuzz $(FUZZ)
 
 wheel: setup ## build the wheel: programs, BPF object, libbpf, units
 	@rm -rf dist && .venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from whence_collector import errors
 
@@ -42,7 +43,7 @@ EXIT_CODES: dict[type[errors.CollectorError], int] = {
     errors.BackupUnusable: EXIT_USAGE,
 }
 
-Behavior = Callable[[Any, Any], Any]
+Behavior = Callable[..., Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -73,27 +74,51 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 else grpc.unary_stream_rpc_method_handler
             )
             inner = handler.stream_stream or handler.unary_stream
-            wrapped = _streaming(inner)
+            wrapped = _streaming(inner, _reading(handler))
         else:
             maker = grpc.unary_unary_rpc_method_handler
-            wrapped = _single(handler.unary_unary)
-        return maker(wrapped, handler.request_deserializer, handler.response_serializer)
+            wrapped = _single(handler.unary_unary, _reading(handler))
+        # Bytes come in here: gRPC itself would end a malformed message as a fault of ours, with a
+        # trace in the log for whoever sends one.
+        return maker(wrapped, None, handler.response_serializer)
 
 
-def _single(inner: Behavior) -> Behavior:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _reading(handler: Any) -> Behavior:
+    """Return what turns bytes, or a stream of them, into what the handler takes."""
+    parse = handler.request_deserializer
+
+    def read(data: bytes) -> Any:
         try:
-            return await inner(request, context)
+            return parse(data)
+        except DecodeError as error:
+            raise errors.InvalidRequest(f"the message is no {_named(error)}; send one") from None
+
+    async def read_all(stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for data in stream:
+            yield read(data)
+
+    return read_all if handler.request_streaming else read
+
+
+def _named(error: DecodeError) -> str:
+    """Return the message type that protobuf's sentence names."""
+    return str(error).partition("type '")[2].partition("'")[0] or "message of this method"
+
+
+def _single(inner: Behavior, read: Behavior) -> Behavior:
+    async def call(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(read(request), context)
         except errors.CollectorError as error:
             await context.abort(grpc_code(error), str(error))
 
     return call
 
 
-def _streaming(inner: Behavior) -> Behavior:
+def _streaming(inner: Behavior, read: Behavior) -> Behavior:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         try:
-            async for reply in inner(request, context):
+            async for reply in inner(read(request), context):
                 yield reply
         except errors.CollectorError as error:
             await context.abort(grpc_code(error), str(error))
