@@ -53,7 +53,9 @@ def test_promised_file_exists(name: str) -> None:
 def test_no_file_names_the_machine_that_wrote_it() -> None:
     """No path of a home or of this checkout stands in the repository."""
     private = re.compile(rf"{re.escape(str(ROOT))}\b|/root/\.\w")
-    naming = [str(path) for path in text_files() if private.search(path.read_text("utf-8", "replace"))]
+    naming = [
+        str(path) for path in text_files() if private.search(path.read_text("utf-8", "replace"))
+    ]
 
     assert naming == []
 
