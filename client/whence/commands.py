@@ -11,6 +11,7 @@ from typing import Literal
 
 from whence import (
     commands_requests,
+    commands_spend,
     commands_tags,
     render,
     render_run,
@@ -245,4 +246,9 @@ _LOOKING: Mapping[str, Run] = {
     "doctor": run_doctor,
 }
 # One family for each pair options_FAMILY.py, commands_FAMILY.py.
-RUNS: Mapping[str, Run] = {**_LOOKING, **commands_requests.RUNS, **commands_tags.RUNS}
+RUNS: Mapping[str, Run] = {
+    **_LOOKING,
+    **commands_requests.RUNS,
+    **commands_tags.RUNS,
+    **commands_spend.RUNS,
+}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from whence.command import Command, Parser, add_limit, count, no_options
 from whence.options_requests import COMMANDS as _REQUESTS
+from whence.options_spend import COMMANDS as _SPEND
 from whence.options_tags import COMMANDS as _TAGS
 
 OVERVIEW = """\
@@ -139,7 +140,7 @@ _LOOKING = (
 )
 # One family of commands for each pair options_FAMILY.py, commands_FAMILY.py; help lists them so.
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (*_LOOKING, *_REQUESTS, *_TAGS)
+    command.name: command for command in (*_LOOKING, *_REQUESTS, *_TAGS, *_SPEND)
 }
 _FIND = Command("find", "how a file was made", ("whence model.pt",), _find_options)
 # Options that take a value may stand before the command; their value is not the command.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whence_collector import config, status
+from whence_collector import config, spend_family, status
 from whence_collector.ancestry import add_services
 from whence_collector.chores import CHORES
 from whence_collector.derive import Deriver
@@ -63,7 +63,7 @@ async def _serve(settings: config.Config) -> None:
     parts = Parts(
         Deriver,
         QueryService,
-        services=(requests.add, add_services),
+        services=(requests.add, add_services, spend_family.add),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
         metrics=(requests.metrics,),

@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -71,10 +72,16 @@ class CaptureLoop:
         self._sealed = 0
         self._nice: int | None = None
         self._events = select.epoll()
+        if parts.gpus is not None:
+            parts.gpus.wake = self.wake
         for fd in (self._intake.fileno(), parts.hasher.fileno(), self._wake_fd):
             self._events.register(fd, select.EPOLLIN)
         if parts.jobs is not None:
             self._events.register(parts.jobs.fileno(), select.EPOLLIN)
+
+    def wake(self) -> None:
+        """Let the loop look at once; any thread may call it."""
+        os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
         """End the loop after one last drain; any thread may call it."""
@@ -86,6 +93,8 @@ class CaptureLoop:
         self._intake.start()
         while not self._stopping:
             self._events.poll(self._patience_s(boot_ns()))
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake_fd)
             self._share_processors(boot_ns())
             started = time.perf_counter()
             self.step(boot_ns())
@@ -178,6 +187,8 @@ class CaptureLoop:
     def _mark_urgent(self, now_ns: int) -> None:
         """Somebody may ask soon about a program that ended or a file that was hashed."""
         parts = self._parts
+        if parts.gpus is not None and parts.gpus.urgent:
+            parts.policy.mark_urgent(now_ns)
         if parts.observer.ended > self._ended or parts.versions.sealed_outputs > self._sealed:
             parts.policy.mark_urgent(now_ns)
             self._sealed, self._ended = parts.versions.sealed_outputs, parts.observer.ended

@@ -27,7 +27,7 @@ FOUND: Final = ingest_pb2.GPU_EDGE_SOURCE_FOUND
 RESTART: Final = ingest_pb2.GPU_EDGE_SOURCE_RESTART
 
 # The driver takes its time to free what a process had: no orphan before that.
-ORPHAN_NS: Final = 1_000_000_000
+ORPHAN_NS: Final = 500_000_000
 _REMEMBERED: Final = 4096
 
 OpenFile = tuple[int, int]  # address of the struct file, when it was first seen
@@ -238,6 +238,15 @@ class Holds:
                 self._end(file, held, ended_ns, EVENT, 0)
                 gpu = str(held.gpu)
                 self._begin(file, held.process, gpu, ORPHANED, ended_ns, EVENT, 0)
+
+    @property
+    def may_find_orphans(self) -> bool:
+        """Whether some hold has outlived its process, for find_orphans to look at."""
+        return any(
+            held.kind == HELD and held.process[:2] in self._ended
+            for file in self._files.values()
+            for held in file.held.values()
+        )
 
     def _on_seen(self, event: GpuEvent) -> None:
         key = (event.file, event.since_ns)

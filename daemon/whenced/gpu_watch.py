@@ -36,6 +36,7 @@ _SECOND_NS: Final = 1_000_000_000
 _LOOK_AGAIN_NS: Final = 10 * _SECOND_NS
 _WALK_NS: Final = 10 * _SECOND_NS
 _IDLE_SLICE_NS: Final = 10 * _SECOND_NS
+_ORPHAN_PACE_NS: Final = 250_000_000
 # So long after a change slices stay short: the collector settles 3 s behind them.
 _NEWS_NS: Final = 6 * _SECOND_NS
 # A process that the capture loop has not met yet is waited for so long, then named without it.
@@ -84,6 +85,8 @@ class GpuWatch:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._looked_ns = self._walked_ns = self._read_ns = 0
         self.lost = 0  # kernel events for which there was no room
+        self.urgent = False  # a hold changed since the loop last took rows
+        self.wake: Callable[[], None] = lambda: None  # tells the loop; it sets this
         self._changed_ns = 0  # when a hold began or ended last
         self._thread = threading.Thread(target=self._run, name="gpu-watch", daemon=True)
 
@@ -115,6 +118,7 @@ class GpuWatch:
         """Return rows whose processes are known; key names the image of a process."""
         with self._lock:
             waiting, self._rows = self._rows, []
+            self.urgent = False
         ready: list[GpuRow] = []
         kept: list[GpuRow | _Waiting] = []
         for each in waiting:
@@ -173,6 +177,8 @@ class GpuWatch:
         due_ns = self._looked_ns + _LOOK_AGAIN_NS
         if self._probe is not None:
             due_ns = self._read_ns + _SECOND_NS
+            if self.holds.may_find_orphans:
+                due_ns = min(due_ns, self._clock() + _ORPHAN_PACE_NS)
         return max(0.0, min(due_ns - self._clock(), _SECOND_NS) / _SECOND_NS)
 
     def step(self, now_ns: int) -> None:
@@ -310,6 +316,8 @@ class GpuWatch:
             self._changed_ns = now_ns
             self.totals.count_ended(changed)
             self._put([_Waiting(each, now_ns) for each in changed])
+            self.urgent = True
+            self.wake()
 
     def _put(self, rows: Sequence[GpuRow | _Waiting]) -> None:
         with self._lock:
