@@ -17,6 +17,14 @@ static __noinline __u64 first_word(__u64 address)
 	return word;
 }
 
+/* A name that was noted before the call failed: the thread's next call begins anew. */
+static __always_inline int call_failed(__u32 work)
+{
+	if (is_name_work(work))
+		forget_change(bpf_get_current_pid_tgid());
+	return 0;
+}
+
 /* The rarer calls, out of the hot path's way. */
 static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs, __s64 result,
 				 __u32 work)
@@ -36,11 +44,21 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 	case WHENCE_WORK_CLOSE:
 		return closed(task, argument(regs, compat, 1));
 	case WHENCE_WORK_MMAP:
-		return mapped(task, regs, compat);
+		return mapped(task, regs, compat, result);
+	case WHENCE_WORK_MUNMAP:
+		return unmapped(task, argument(regs, compat, 1));
+	case WHENCE_WORK_MPROTECT:
+		return protected(task, regs, compat);
 	case WHENCE_WORK_SENDFILE:
 		return moved(task, argument(regs, compat, 2), argument(regs, compat, 1), result);
 	case WHENCE_WORK_SPLICE:
 		return moved(task, argument(regs, compat, 1), argument(regs, compat, 3), result);
+	case WHENCE_WORK_TEE:
+		return moved(task, argument(regs, compat, 1), argument(regs, compat, 2), result);
+	case WHENCE_WORK_VMSPLICE:
+		return spliced_memory(task, argument(regs, compat, 1), result);
+	case WHENCE_WORK_IO_SUBMIT:
+		return submitted(task, argument(regs, compat, 3), result, compat);
 	case WHENCE_WORK_FTRUNCATE:
 		return touch_fd(task, argument(regs, compat, 1), WHENCE_TRUNCATE, 0);
 	case WHENCE_WORK_IOCTL:
@@ -59,9 +77,11 @@ int BPF_PROG(on_call, struct pt_regs *trusted_regs, long result)
 	bool compat = is_compat(task);
 	__u32 work = compat ? config.work_compat[number] : config.work[number];
 
-	/* -4095..-1 are errors; an mmap address is none of them */
-	if (!work || (result < 0 && result > -4096))
+	if (!work)
 		return 0;
+	/* -4095..-1 are errors; an mmap address is none of them */
+	if (result < 0 && result > -4096)
+		return call_failed(work);
 	if (!in_scope(task))
 		return 0;
 	if (work == WHENCE_WORK_READ)

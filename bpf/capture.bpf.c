@@ -10,6 +10,7 @@
 #include "names.bpf.c"
 #include "calls.bpf.c"
 #include "uring.bpf.c"
+#include "changes.bpf.c"
 #include "iterators.bpf.c"
 #include "probe.bpf.c"
 

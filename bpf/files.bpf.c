@@ -6,6 +6,7 @@
  */
 #include "identity.bpf.h"
 #include "path.bpf.h"
+#include "unseen.bpf.h"
 
 /*
  * What one touch is about; built once per call, on the stack. Kernel addresses
@@ -241,7 +242,9 @@ __noinline int use_file(struct touch *touch)
 	inode = typed(struct file, touch->file)->f_inode;
 	type = inode->i_mode & S_IFMT;
 	if (type != S_IFREG && type != S_IFIFO)
-		return 0;
+		return type == S_IFBLK ? unseen(typed(struct task_struct, touch->task),
+						WHENCE_UNSEEN_BLOCK_DEVICE)
+				       : 0;
 	key.process = process_of(typed(struct task_struct, touch->task));
 	key.file = file_of(inode);
 	use = known_use(&key);
@@ -295,7 +298,42 @@ static __always_inline void note_maker(struct touch *touch, const struct whence_
 	use->write_epoch = epoch;
 }
 
-/* An open for writing: the file may be new, or empty now. */
+/* Set by the first open of nvidia-fs on this host: spares all others a look-up. */
+static volatile bool gpudirect_seen;
+
+/* A device: GPUDirect Storage reads files by ioctl, past every hook that we have. */
+static __noinline int device_opened(struct touch *touch)
+{
+	struct task_struct *task = typed(struct task_struct, touch->task);
+	__u32 tgid = task->tgid, yes = 1;
+	char wanted[] = "nvidia-fs", name[sizeof(wanted)] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  typed(struct file, touch->file)->f_path.dentry->d_name.name);
+	for (__u32 i = 0; i < sizeof(wanted) - 1; i++)
+		if (name[i] != wanted[i])
+			return 0;
+	if (is_excluded())
+		return 0;
+	gpudirect_seen = true;
+	bpf_map_update_elem(&gpudirect_users, &tgid, &yes, BPF_ANY);
+	return unseen(task, WHENCE_UNSEEN_GPUDIRECT);
+}
+
+/* An open for reading: no touch, except by who may read without a call. */
+static __always_inline int opened_to_read(struct touch *touch, __u32 tgid)
+{
+	if (!gpudirect_seen || !bpf_map_lookup_elem(&gpudirect_users, &tgid))
+		return 0;
+	touch->kind = WHENCE_READ;
+	touch->flags = WHENCE_F_INFERRED;
+	return 1;
+}
+
+/*
+ * An open for writing: the file may be new, or empty now. 1: the touch is one of
+ * reading and remains to be made (by the caller: call chains have eight links).
+ */
 __noinline int opened(struct touch *touch)
 {
 	struct whence_version *version;
@@ -303,7 +341,7 @@ __noinline int opened(struct touch *touch)
 	struct open_key key;
 	struct inode *inode;
 	__u64 number = 0;
-	__u32 mode;
+	__u32 mode, type;
 
 	if (!touch)
 		return 0;
@@ -311,8 +349,11 @@ __noinline int opened(struct touch *touch)
 	key.fd = touch->fd;
 	inode = typed(struct file, touch->file)->f_inode;
 	mode = typed(struct file, touch->file)->f_mode;
-	if (!(mode & FMODE_WRITE) || (inode->i_mode & S_IFMT) != S_IFREG)
-		return 0;
+	type = inode->i_mode & S_IFMT;
+	if (type != S_IFREG)
+		return type == S_IFCHR ? device_opened(touch) : 0;
+	if (!(mode & FMODE_WRITE))
+		return opened_to_read(touch, key.tgid);
 	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
 		return 0;
 	file = file_of(inode);
@@ -333,7 +374,8 @@ __noinline int opened(struct touch *touch)
 		}
 	}
 	touch->kind = WHENCE_OPEN_WRITE;
-	return send_touch(touch, number);
+	send_touch(touch, number);
+	return 0;
 }
 
 /* `flags` are the call's: struct file does not keep the two that are asked for. */
@@ -347,7 +389,7 @@ static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 f
 		touch.flags = WHENCE_F_CREATED;
 	else if (flags & O_TRUNC)
 		touch.flags = WHENCE_F_TRUNCATED;
-	return touch.file ? opened(&touch) : 0;
+	return touch.file && opened(&touch) ? use_file(&touch) : 0;
 }
 
 /* The struct file is gone by now; its identity was kept when it was opened. */
@@ -371,25 +413,180 @@ static __noinline int closed(struct task_struct *task, __s32 fd)
 	return 0;
 }
 
-static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, bool compat)
+/* A file can be written through memory from here on, until it is unmapped there. */
+static __always_inline void share_mapping(struct task_struct *task, __u64 address, struct file *file)
+{
+	struct mapping_key key = { .address = address, .tgid = task->tgid };
+	struct whence_file identity = file_of(file->f_inode);
+
+	bpf_map_update_elem(&shared_mappings, &key, &identity, BPF_ANY);
+}
+
+/* What a mapping with this protection may do to its file. */
+static __always_inline int use_mapping(struct touch *touch, __u32 protection, bool shared, __u64 address)
+{
+	touch->kind = protection & PROT_EXEC ? WHENCE_EXECUTE : WHENCE_MAP;
+	touch->slot = SCRATCH_CALL;
+	use_file(touch);
+	if (shared && protection & PROT_WRITE) {
+		touch->kind = WHENCE_WRITE;
+		touch->flags = WHENCE_F_MAY_WRITE;
+		use_file(touch);
+		share_mapping(typed(struct task_struct, touch->task), address,
+			      typed(struct file, touch->file));
+	}
+	return 0;
+}
+
+static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, bool compat, __u64 address)
 {
 	__u32 protection = argument(regs, compat, 3), flags = argument(regs, compat, 4);
 	__s32 fd = argument(regs, compat, 5);
 	struct touch touch = {
 		.task = (__u64)task, .file = (__u64)file_at(task, fd), .fd = fd,
-		.kind = WHENCE_MAP, .slot = SCRATCH_CALL,
 	};
 
 	if (flags & MAP_ANONYMOUS || !touch.file)
 		return 0;
-	if (protection & PROT_EXEC)
-		touch.kind = WHENCE_EXECUTE;
-	use_file(&touch);
-	if (flags & MAP_SHARED && protection & PROT_WRITE) {
-		touch.kind = WHENCE_WRITE;
-		touch.flags = WHENCE_F_MAY_WRITE;
-		use_file(&touch);
+	return use_mapping(&touch, protection, flags & MAP_SHARED, address);
+}
+
+#define PROTECTED_AREAS 8
+
+struct protect_walk {
+	__u64 at, end;
+	__u32 protection;
+	__u32 found;
+};
+
+static long protect_area(struct task_struct *task, struct vm_area_struct *trusted,
+			 struct protect_walk *walk)
+{
+	struct vm_area_struct *area = typed(struct vm_area_struct, trusted);
+	struct touch touch = {
+		.task = (__u64)task, .file = (__u64)area->vm_file, .fd = -1,
+	};
+
+	walk->found = 1;
+	walk->at = area->vm_end;
+	if (touch.file)
+		use_mapping(&touch, walk->protection, area->vm_flags & VM_SHARED, area->vm_start);
+	return 0;
+}
+
+/*
+ * A mapping that was made for reading can be written or executed from here on.
+ * Inlined, like submitted(): a chain of calls has at most eight links.
+ */
+static __always_inline int protected(struct task_struct *task, struct pt_regs *regs, bool compat)
+{
+	struct protect_walk walk = {
+		.at = argument(regs, compat, 1),
+		.end = argument(regs, compat, 1) + argument(regs, compat, 2),
+		.protection = argument(regs, compat, 3),
+	};
+
+	if (!(walk.protection & (PROT_WRITE | PROT_EXEC)))
+		return 0;
+	for (int i = 0; i < PROTECTED_AREAS && walk.at < walk.end; i++) {
+		walk.found = 0;
+		/* -EBUSY: another thread changes the map just now */
+		if (bpf_find_vma(bpf_get_current_task_btf(), walk.at, protect_area, &walk, 0) == -EBUSY)
+			return unseen(task, WHENCE_UNSEEN_MAPPING);
+		if (!walk.found)
+			return 0;
 	}
+	return 0;
+}
+
+/* The mapping is gone; which file it was of was kept when it began. */
+static __noinline int unmapped(struct task_struct *task, __u64 address)
+{
+	struct mapping_key key = { .address = address, .tgid = task->tgid };
+	struct whence_file *file = bpf_map_lookup_elem(&shared_mappings, &key);
+	struct whence_record *record;
+
+	if (!file)
+		return 0;
+	record = begin_record(WHENCE_UNMAP, WHENCE_CLASS_TOUCH);
+	if (record) {
+		record->process = process_of(task);
+		record->file = *file;
+		record->version = version_of(file);
+		bpf_ringbuf_submit(record, 0);
+	}
+	bpf_map_delete_elem(&shared_mappings, &key);
+	return 0;
+}
+
+/* One end of a pipe and memory of the process. */
+static __noinline int spliced_memory(struct task_struct *task, __s32 fd, __s64 bytes)
+{
+	struct file *file = file_at(task, fd);
+
+	if (!file)
+		return 0;
+	return touch_fd(task, fd, file->f_mode & FMODE_WRITE ? WHENCE_WRITE : WHENCE_READ, bytes);
+}
+
+#define SUBMITTED 1024 /* control blocks of one io_submit() that are looked at */
+
+struct submit_walk {
+	__u64 task;
+	__u64 blocks;
+	__u32 pointer_bytes;
+	__u32 unread;
+};
+
+/*
+ * One control block. User memory says which descriptor and direction, the
+ * kernel's table which file: a block that is rewritten between submission and
+ * here can misname the direction or the descriptor, never a file that the
+ * process does not have open.
+ */
+static long submitted_one(__u64 index, struct submit_walk *walk)
+{
+	struct task_struct *task = typed(struct task_struct, walk->task);
+	struct control_block block;
+	__u64 address = 0;
+
+	if (bpf_probe_read_user(&address, walk->pointer_bytes & 8 ? 8 : 4,
+				(void *)(walk->blocks + index * walk->pointer_bytes)) ||
+	    bpf_probe_read_user(&block, sizeof(block), (void *)address)) {
+		walk->unread = 1;
+		return 0;
+	}
+	switch (block.opcode) {
+	case AIO_PREAD:
+		touch_fd(task, block.fd, WHENCE_READ, block.length_bytes);
+		break;
+	case AIO_PREADV:
+		touch_fd(task, block.fd, WHENCE_READ, 0);
+		break;
+	case AIO_PWRITE:
+		touch_fd(task, block.fd, WHENCE_WRITE, block.length_bytes);
+		break;
+	case AIO_PWRITEV:
+		touch_fd(task, block.fd, WHENCE_WRITE, 0);
+		break;
+	}
+	return 0;
+}
+
+/*
+ * libaio. Results come back through a ring in user memory that programs read
+ * by themselves: no hook sees them. So the edge is of the submission, and the
+ * bytes are those that were asked for.
+ */
+static __always_inline int submitted(struct task_struct *task, __u64 blocks, __u32 number, bool compat)
+{
+	struct submit_walk walk = {
+		.task = (__u64)task, .blocks = blocks, .pointer_bytes = compat ? 4 : 8,
+	};
+
+	bpf_loop(number < SUBMITTED ? number : SUBMITTED, submitted_one, &walk, 0);
+	if (walk.unread || number > SUBMITTED)
+		return unseen(task, WHENCE_UNSEEN_AIO);
 	return 0;
 }
 

@@ -40,6 +40,43 @@ int seen_process(struct bpf_iter__task *context)
 	return 0;
 }
 
+/*
+ * Mappings of files: each file once for reading (its first bytes) and once for
+ * executing, which is what calls would have told.
+ */
+SEC("iter/task_vma")
+int seen_mapping(struct bpf_iter__task_vma *context)
+{
+	struct task_struct *task = context->task;
+	struct vm_area_struct *area = context->vma;
+	struct touch touch = {
+		.slot = SCRATCH_ITERATOR, .kind = WHENCE_FILE_SEEN, .fd = -1, .flags = WHENCE_F_MAPPED,
+	};
+	struct whence_file identity;
+	struct inode *inode;
+
+	if (!task || !area || task->pid != task->tgid)
+		return 0;
+	area = typed(struct vm_area_struct, area);
+	if (!area->vm_file || is_task_excluded(task) || !is_task_in_scope(task))
+		return 0;
+	inode = area->vm_file->f_inode;
+	if ((inode->i_mode & S_IFMT) != S_IFREG || is_pseudo(inode->i_sb->s_magic))
+		return 0;
+	if (area->vm_flags & VM_EXEC)
+		touch.flags |= WHENCE_F_EXECUTABLE;
+	else if (area->vm_pgoff && !(area->vm_flags & VM_SHARED))
+		return 0;
+	if (area->vm_flags & VM_SHARED && area->vm_flags & VM_WRITE) {
+		touch.flags |= WHENCE_F_WRITABLE;
+		share_mapping(typed(struct task_struct, task), area->vm_start, area->vm_file);
+	}
+	touch.task = (__u64)task;
+	touch.file = (__u64)area->vm_file;
+	identity = file_of(inode);
+	return send_touch(&touch, version_of(&identity));
+}
+
 SEC("iter/task_file")
 int seen_file(struct bpf_iter__task_file *context)
 {

@@ -34,6 +34,15 @@ struct timespec64 {
 	__s64 tv_sec;
 };
 
+/* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 /* include/linux/dcache.h */
 struct qstr {
 	__u32 hash;
@@ -50,6 +59,10 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
+	union {
+		struct hlist_node d_alias;
+	} d_u;
 };
 
 /* include/linux/mount.h, fs/mount.h */
@@ -83,6 +96,7 @@ struct inode {
 	__s64 i_size;
 	__u32 i_generation;
 	atomic_t i_writecount;
+	struct hlist_head i_dentry;
 	/* since 6.11 (commit 3aa63a569c64); before, see shims.bpf.h */
 	__s64 i_mtime_sec;
 	__u32 i_mtime_nsec;
@@ -177,6 +191,13 @@ struct css_set {
 };
 
 /* include/linux/mm_types.h */
+struct vm_area_struct {
+	unsigned long vm_start, vm_end;
+	unsigned long vm_flags;
+	unsigned long vm_pgoff;
+	struct file *vm_file;
+};
+
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 	struct file *exe_file;
@@ -207,6 +228,7 @@ struct task_struct {
 	const struct cred *real_cred;
 	kuid_t loginuid;
 	struct css_set *cgroups;
+	void *worker_private; /* of an io-wq worker: its struct io_worker */
 	char comm[16];
 };
 
@@ -221,10 +243,20 @@ struct io_uring_task {
 	struct task_struct *task;
 };
 
+struct io_wq_work {
+	int cancel_seq;
+};
+
 struct io_kiocb {
 	struct file *file;
 	__u8 opcode;
 	struct io_uring_task *tctx; /* since 6.13; before, see shims.bpf.h */
+	struct io_wq_work work;
+};
+
+/* io_uring/io-wq.c */
+struct io_worker {
+	struct io_wq_work *cur_work;
 };
 
 /* include/uapi/linux/openat2.h */
@@ -232,10 +264,43 @@ struct open_how {
 	__u64 flags;
 };
 
-/* io_uring/openclose.c: how an io_kiocb begins that opens a file */
+/* include/linux/fs.h: a path that the kernel has copied */
+struct filename {
+	const char *name;
+};
+
+/* io_uring/openclose.c, fs.c, splice.c: how an io_kiocb begins, by its opcode */
 struct io_open {
 	__u32 file_slot;
 	struct open_how how;
+};
+
+struct io_close {
+	int fd;
+	__u32 file_slot;
+};
+
+struct io_rename {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
+};
+
+struct io_link {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+};
+
+struct io_unlink {
+	int dfd;
+	int flags;
+	struct filename *filename;
+};
+
+struct io_splice {
+	struct file *file_out;
+	int splice_fd_in;
+	unsigned int flags;
 };
 
 struct io_uring_cqe {
@@ -260,7 +325,29 @@ struct bpf_iter__task_file {
 	struct file *file;
 };
 
+struct bpf_iter__task_vma {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct vm_area_struct *vma;
+};
+
 #pragma clang attribute pop
+
+/* include/uapi/linux/aio_abi.h: struct iocb up to its length, as programs pass it */
+struct control_block {
+	__u64 data;
+	__u32 key, flags;
+	__u16 opcode;
+	__s16 priority;
+	__u32 fd;
+	__u64 buffer;
+	__u64 length_bytes;
+};
+
+#define AIO_PREAD 0
+#define AIO_PWRITE 1
+#define AIO_PREADV 7
+#define AIO_PWRITEV 8
 
 /* include/uapi/linux/stat.h */
 #define S_IFMT 0170000
@@ -268,6 +355,8 @@ struct bpf_iter__task_file {
 #define S_IFCHR 0020000
 #define S_IFIFO 0010000
 #define S_IFDIR 0040000
+#define S_IFCHR 0020000
+#define S_IFBLK 0060000
 
 /* include/linux/fs.h */
 #define FMODE_WRITE 0x2
@@ -275,6 +364,7 @@ struct bpf_iter__task_file {
 
 /* include/linux/sched.h, sched/signal.h, pid_types.h */
 #define TASK_COMM_LEN 16
+#define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define PIDTYPE_PGID 2
@@ -293,5 +383,24 @@ struct bpf_iter__task_file {
 #define MAP_ANONYMOUS 0x20
 #define FICLONE 0x40049409
 #define FICLONERANGE 0x4020940d
+#define RENAME_EXCHANGE 2
+#define AT_REMOVEDIR 0x200
+
+/* include/linux/mm.h */
+#define VM_WRITE 0x2
+#define VM_EXEC 0x4
+#define VM_SHARED 0x8
+
+/* include/uapi/linux/magic.h */
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+
+/* include/uapi/linux/splice.h: the source is a place in the ring's table */
+#define SPLICE_F_FD_IN_FIXED (1U << 31)
+
+/* arch/x86: what orig_ax holds when no system call is in progress */
+#define NO_CALL -1
+
+/* include/uapi/asm-generic/errno-base.h */
+#define EBUSY 16
 
 #endif

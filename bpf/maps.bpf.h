@@ -61,6 +61,41 @@ struct {
 	__type(value, struct whence_file);
 } open_for_writing SEC(".maps");
 
+struct mapping_key {
+	__u64 address;
+	__u32 tgid;
+	__u32 unused;
+};
+
+/* Shared writable mappings by where they begin: makes munmap(2) tell which file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 13);
+	__type(key, struct mapping_key);
+	__type(value, struct whence_file);
+} shared_mappings SEC(".maps");
+
+struct unseen_key {
+	struct whence_process process;
+	__u64 how; /* enum whence_unseen */
+};
+
+/* Said once for each process and way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct unseen_key);
+	__type(value, __u32);
+} unseen_told SEC(".maps");
+
+/* Thread groups that opened nvidia-fs: what they open, the GPU may read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 10);
+	__type(key, __u32);
+	__type(value, __u32);
+} gpudirect_users SEC(".maps");
+
 /* Non-zero in the leader's storage: whence itself, and its descendants. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

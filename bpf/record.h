@@ -35,7 +35,9 @@ enum whence_kind {
 	WHENCE_PIPE_READ,	/* first read of a pipe or FIFO */
 	WHENCE_PIPE_WRITE,	/* first write of a pipe or FIFO */
 	WHENCE_PROCESS_SEEN,	/* iterator: process runs since before the start */
-	WHENCE_FILE_SEEN,	/* iterator: open descriptor from before the start */
+	WHENCE_FILE_SEEN,	/* iterator: open descriptor or mapping from before the start */
+	WHENCE_UNMAP,		/* a shared writable mapping ended: written until now */
+	WHENCE_UNSEEN,		/* value = enum whence_unseen: a way round capture was taken */
 	WHENCE_KIND_COUNT
 };
 
@@ -53,9 +55,12 @@ enum whence_kind {
 #define WHENCE_F_URING		(1 << 10)	/* through io_uring */
 #define WHENCE_F_TEXT_LOST	(1 << 11)	/* the text ring was full */
 #define WHENCE_F_SYMLINK_FD	(1 << 12)	/* linkat(AT_EMPTY_PATH) */
-#define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor can write */
+#define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor or mapping can write */
 #define WHENCE_F_LEAF		(1 << 15)	/* text is the directory's, name the file's */
 #define WHENCE_F_ENV_TRUNCATED	(1 << 14)	/* environment longer than captured */
+#define WHENCE_F_MAPPED		(1 << 16)	/* by a store to a mapping; FILE_SEEN: a mapping */
+#define WHENCE_F_EXECUTABLE	(1 << 17)	/* FILE_SEEN: an executable mapping */
+#define WHENCE_F_INFERRED	(1 << 18)	/* READ: opened by a user of GPUDirect Storage */
 
 /* A process: never a bare pid. */
 struct whence_process {
@@ -205,6 +210,24 @@ enum whence_work {
 	WHENCE_WORK_OPENAT,	/* as OPEN, flags are argument 3 */
 	WHENCE_WORK_OPENAT2,	/* as OPEN, flags begin what argument 3 points at */
 	WHENCE_WORK_CREAT,	/* as OPEN, always truncating */
+	WHENCE_WORK_TEE,	/* in is argument 1, out is argument 2 */
+	WHENCE_WORK_VMSPLICE,	/* a pipe's end is argument 1 */
+	WHENCE_WORK_MUNMAP,	/* address is argument 1 */
+	WHENCE_WORK_MPROTECT,	/* address, length, protection */
+};
+
+/*
+ * Ways to bytes that this back end cannot follow. The run that took one is
+ * told as incomplete: whenced/unseen.py has a sentence for each.
+ */
+enum whence_unseen {
+	WHENCE_UNSEEN_URING = 1,	/* a request of a kind that is not known */
+	WHENCE_UNSEEN_URING_COMMAND,	/* a command to a file or device */
+	WHENCE_UNSEEN_URING_NAME,	/* names changed; the kernel did not say which */
+	WHENCE_UNSEEN_AIO,		/* control blocks that could not be read */
+	WHENCE_UNSEEN_GPUDIRECT,	/* opened nvidia-fs: reads bypass the calls */
+	WHENCE_UNSEEN_BLOCK_DEVICE,	/* read or wrote a device below file systems */
+	WHENCE_UNSEEN_MAPPING,		/* a mapping was made writable; whose is not known */
 };
 
 #define WHENCE_SYSCALLS 512

@@ -80,6 +80,7 @@ class Deriver:
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
         self._follow_capture(batch, writer)
+        self._book.blind_spots.add(batch.blind_spots)
         changes = self._book.drain()
         self._store_runs(changes, writer)
         self._reach.follow(batch.tags, changes, self._book, writer)
@@ -94,6 +95,7 @@ class Deriver:
         self._store_streams(changes.streams, writer)
         self._note_runless(batch.accesses, changes, writer)
         self._mark_old_losses(batch, writer)
+        _mark_old_blind_spots(batch, writer)
         self._names.settle(batch, changes.closed, writer)
 
     def _take_recipe(self, recipe: RecipeRows, writer: Writer) -> None:
@@ -345,6 +347,16 @@ class Deriver:
         for loss in batch.losses:
             if loss.lost > 0:
                 restore.mark_old_loss(batch.host_id, loss, writer)
+
+
+def _mark_old_blind_spots(batch: ResolvedBatch, writer: Writer) -> None:
+    """Mark runs that are complete no longer and that nobody remembers in memory."""
+    for row in batch.blind_spots:
+        writer.execute(
+            "UPDATE run SET complete = false, incomplete_reason = ? WHERE complete AND run_id IN "
+            "(SELECT run_id FROM process_run WHERE process_id = ?)",
+            (row.reason, row.process_id),
+        )
 
 
 def _revise(writer: Writer) -> None:

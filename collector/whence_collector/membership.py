@@ -173,6 +173,7 @@ class Membership:
 
     def _forget(self, run: Run, into: Run) -> None:
         run.merged_into = into
+        into.blind |= run.blind
         self.open.pop(run.run_id, None)
         self.touched_runs.pop(run.run_id, None)
         self.dropped[run.run_id] = run

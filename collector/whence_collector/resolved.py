@@ -129,6 +129,15 @@ class StreamRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BlindRow:
+    """A program took a way to bytes that capture could not follow."""
+
+    process_id: int
+    reason: str
+    at_unix_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class LossRow:
     """Conservation counters of one class over one interval."""
 
@@ -275,6 +284,7 @@ class ResolvedBatch:
     code_states: tuple[CodeRow, ...]
     streams: tuple[StreamRow, ...]
     losses: tuple[LossRow, ...]
+    blind_spots: tuple[BlindRow, ...] = ()
     recipe: RecipeRows = NO_RECIPE
     capture_id: int = 0
     marks: tuple[MarkRow, ...] = ()

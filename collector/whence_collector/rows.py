@@ -18,6 +18,7 @@ import pyarrow as pa
 from whence_collector.recipe_rows import merged, recipe_rows
 from whence_collector.resolved import (
     AccessColumns,
+    BlindRow,
     CodeRow,
     DigestColumns,
     EndRow,
@@ -151,6 +152,7 @@ ROW_TABLES = {
     "losses": "loss",
     "tags": "tag",
     "metrics": "metric",
+    "blind_spots": "blind_spot",
 }
 
 
@@ -310,6 +312,17 @@ class _Reader:
                 path=self._text[touches.path_text[row]],
             )
             for row, process in enumerate(touches.process)
+        ]
+
+    def blind_spots(self) -> list[BlindRow]:
+        spots = self._batch.blind_spots
+        return [
+            BlindRow(
+                process_id=self._process[process],
+                reason=self._text[spots.reason_text[row]] or "",
+                at_unix_ns=self._zero_ns + spots.at_ns[row],
+            )
+            for row, process in enumerate(spots.process)
         ]
 
     def losses(self) -> list[LossRow]:

@@ -133,6 +133,7 @@ class Run:
     root_end: EndRow | None = None
     code: CodeRow | None = None
     gaps: dict[str, int] = field(default_factory=dict)  # reason -> records lost
+    blind: set[str] = field(default_factory=set)  # ways that capture could not follow
     snapshot: bool = False
     unobserved: list[str] = field(default_factory=list)  # one sentence for each time
     unobserved_ns: int = 0
@@ -295,6 +296,7 @@ def run_status(run: Run) -> tuple[str, int | None]:
 def _reason(run: Run) -> str | None:
     reasons = [run.known_reason] if run.known_reason else []
     reasons += [f"{count} records lost: {why}" for why, count in sorted(run.gaps.items())]
+    reasons += [why for why in sorted(run.blind) if why not in (run.known_reason or "")]
     if run.snapshot:
         reasons.insert(0, "it was running before capture began")
     reasons += run.unobserved

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
+from whence_collector.blind_spots import BlindSpots
 from whence_collector.changes import Changes, Past
 from whence_collector.command_line import operand_of
 from whence_collector.launchers import Role, role_of
@@ -54,6 +55,7 @@ class RunBook:
         self._pipes = Pipes(self._members.merge, self._rehome)
         self._early_ends: OrderedDict[int, EndRow] = OrderedDict()
         self._ended: deque[Node] = deque()
+        self.blind_spots = BlindSpots()
         self._environments: OrderedDict[int, Environment] = OrderedDict()
         self._unseen_ends: list[EndRow] = []
 
@@ -136,6 +138,7 @@ class RunBook:
     def drain(self) -> Changes:
         """Return what changed since the last call, and forget what ended long ago."""
         streams = self._pipes.drain()
+        self.blind_spots.mark(self._nodes, self._members)
         assigned, moved = self._drain_nodes()
         dropped = tuple(
             (run.run_id, run.current().run_id)

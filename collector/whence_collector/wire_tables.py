@@ -117,6 +117,14 @@ TABLES = (
         ),
     ),
     Table(
+        "blind_spots",
+        (
+            Column("process", "process", known=True),
+            Column("reason_text", "text", known=True),
+            Column("at_ns", "time"),
+        ),
+    ),
+    Table(
         "losses",
         (
             Column("class_text", "text", known=True),

@@ -33,6 +33,7 @@ from whenced.rows import (
     StartRow,
     StreamRow,
     TagRow,
+    UnseenRow,
 )
 
 
@@ -186,6 +187,14 @@ def _streams(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> Non
     table.path_text.extend(map(to.text, path))
 
 
+def _blind_spots(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.blind_spots
+    process, reason, at_ns = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    table.reason_text.extend(map(to.text, reason))
+    table.at_ns.extend(to.delta(at_ns))
+
+
 def _losses(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
     table = batch.losses
     record_class, attempted, received, lost, reason, since, until, process = zip(*rows, strict=True)
@@ -298,6 +307,7 @@ _TABLES: dict[type[Row], Callable[[list[Any], Any, ingest_pb2.Batch], None]] = {
     DigestRow: _digests,
     CodeRow: _codes,
     StreamRow: _streams,
+    UnseenRow: _blind_spots,
     LossRow: _losses,
     MarkRow: _marks,
     EnvironmentRow: _environments,

@@ -15,8 +15,13 @@ TRACEPOINTS: Final = (
     "sched_process_exit",
     "sys_exit",
     "io_uring_complete",
+    "ctime_ns_xchg",
+    "ctime_xchg_skip",
+    "inode_set_ctime_to_ts",
 )
 KERNEL_FUNCTIONS: Final = ("bpf_rdonly_cast", "bpf_iter_task", "bpf_loop")
+# Of single .c files of io_uring: they tell which names a request changes.
+KERNEL_STRUCTS: Final = ("io_worker", "io_rename", "io_link", "io_unlink")
 CAPABILITIES: Final = {"cap_sys_admin": 21, "cap_sys_ptrace": 19, "cap_perfmon": 38, "cap_bpf": 39}
 
 
@@ -32,7 +37,9 @@ class HostFacts:
     capabilities: frozenset[str]
     tracepoint_arguments: dict[str, int | None]
     kernel_functions: frozenset[str]
+    kernel_structs: frozenset[str]
     has_cgroup2: bool
+    has_nvidia_fs: bool
     object_built: bool
 
 
@@ -54,6 +61,7 @@ def probe(root: Path = Path("/"), library: str | None = None) -> HostFacts:
     error: str | None = None
     arguments: dict[str, int | None] = dict.fromkeys(TRACEPOINTS)
     functions: frozenset[str] = frozenset()
+    structs: frozenset[str] = frozenset()
     has_btf = (root / "sys/kernel/btf/vmlinux").exists()
     try:
         libbpf = Libbpf(library)
@@ -61,6 +69,7 @@ def probe(root: Path = Path("/"), library: str | None = None) -> HostFacts:
             with libbpf.kernel_types() as types:
                 arguments = {name: types.tracepoint_arguments(name) for name in TRACEPOINTS}
                 functions = frozenset(filter(types.has_function, KERNEL_FUNCTIONS))
+                structs = frozenset(filter(types.has_struct, KERNEL_STRUCTS))
     except BpfError as failure:
         error = str(failure)
     object_file = Path(__file__).parent / "_bpf" / "capture.bpf.o"
@@ -74,6 +83,8 @@ def probe(root: Path = Path("/"), library: str | None = None) -> HostFacts:
         capabilities=effective_capabilities((root / "proc/self/status").read_text()),
         tracepoint_arguments=arguments,
         kernel_functions=functions,
+        kernel_structs=structs,
+        has_nvidia_fs=(root / "proc/driver/nvidia-fs").exists(),
         has_cgroup2=_has_cgroup2((root / "proc/self/mounts").read_text()),
         object_built=object_file.exists(),
     )

@@ -25,6 +25,7 @@ _WARNING_BYTES: Final = 4096
 _PROG_INFO_BYTES: Final = 256
 _RECURSION_MISSES_AT: Final = 208
 _BTF_KIND_TYPEDEF: Final = 8
+_BTF_KIND_STRUCT: Final = 4
 _BTF_KIND_FUNC: Final = 12
 
 # name -> (result, arguments); libbpf.h and bpf.h of libbpf 1.1
@@ -209,6 +210,10 @@ class KernelTypes:
     def has_function(self, name: str) -> bool:
         """Whether the kernel knows a function of that name."""
         return self._find(name, _BTF_KIND_FUNC) is not None
+
+    def has_struct(self, name: str) -> bool:
+        """Whether the kernel knows a struct of that name."""
+        return self._find(name, _BTF_KIND_STRUCT) is not None
 
     def tracepoint_arguments(self, name: str) -> int | None:
         """Number of arguments of a tracepoint, None when the kernel lacks it."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_LIFE: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.PROCESS_SEEN)
+_LIFE: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.PROCESS_SEEN, Kind.UNSEEN)
 _NAME: Final = (Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH)
 CLASS_OF: Final = {
     kind: "life" if kind in _LIFE else "name" if kind in _NAME else "touch" for kind in Kind

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
-from whence_proto.v1 import ingest_pb2 as wire
 from whenced.event import Event, FileKey
 from whenced.file_state import Counts
 from whenced.hash_messages import CodeRequest, HashReply, InspectReply, Reply
 from whenced.inquiries import Inquiries
 from whenced.path_scope import PathScope
-from whenced.record import USE_KEY, Flag, Kind, Part
-from whenced.rows import CodeRow, NameRow, ProcessKey, Row, StreamRow, text_of
+from whenced.record import USE_KEY, Flag, Kind
+from whenced.renames import NameChanges
+from whenced.rows import (
+    CodeRow,
+    ProcessKey,
+    Row,
+    StreamRow,
+    UnseenRow,
+    text_of,
+)
+from whenced.unseen import sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,16 +41,14 @@ _NAMELESS: Final = int(Flag.NAMELESS)
 _LEAF: Final = int(Flag.LEAF)
 _FILE_SEEN: Final = int(Kind.FILE_SEEN)
 _OPENED: Final = frozenset(map(int, (Kind.PIPE_READ, Kind.PIPE_WRITE, Kind.FILE_SEEN)))
+_MAPPED: Final = int(Flag.MAPPED)
 _NAMES: Final = frozenset({Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH})
 _USED: Final = ("read_ops", "read_bytes", "write_ops", "write_bytes", "last_write_ns")
 _UNUSED: Final = Counts()  # nobody adds to what was given to on_counts()
-_DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d+)")
 # Code requests have tickets of their own space, above those of hash jobs.
 _CODE_TICKETS: Final = 1 << 48
 _CODE_FRESH_NS: Final = 1_000_000_000
 _NO_CODE_LIMIT: Final = 10_000
-# Where one of two exchanged names waits meanwhile: no file can be called that.
-_ASIDE: Final = b"/\0"
 
 
 class Observer:
@@ -63,11 +68,12 @@ class Observer:
         self._resolver = resolver
         self._rows: list[Row] = []
         self._descriptors: dict[int, dict[int, FileKey]] = {}
+        self._names = NameChanges(processes, versions, resolver, scope)
         self._code_asked: dict[int, tuple[ProcessKey, bytes]] = {}
         self._no_code: dict[bytes, int] = {}
         self._next_code_ticket = _CODE_TICKETS
         self.code_requests: list[CodeRequest] = []
-        self.inquiries = Inquiries(self._root_tgid)
+        self.inquiries = Inquiries(self._names.root_tgid)
         self.ended = 0
 
     # --- the kernel side --------------------------------------------------------------------
@@ -95,16 +101,28 @@ class Observer:
             self._inherit_descriptors(event)
         elif kind == Kind.EXIT:
             self._on_exit(event)
-        elif found is None:
-            return
-        elif kind == Kind.EXEC:
+        elif kind == Kind.UNMAP:
+            self._on_unmap(event)
+        elif kind == Kind.UNSEEN:
+            process = self._processes.key_of(event)
+            self._rows.append(UnseenRow(process, sentence_of(event.value), event.at_ns))
+        elif found is not None:
+            self._on_told(event, found)
+
+    def _on_told(self, event: Event, found: Texts) -> None:
+        """What nothing can be made of without its texts."""
+        kind = event.kind
+        if kind == Kind.EXEC:
             self._on_exec(event, found)
         elif kind in _NAMES:
-            self._on_name(event, found)
+            process = self._processes.key_of(event)
+            self._rows += self._names.on_change(event, process, found, self._descriptors)
         elif kind == Kind.PROCESS_SEEN:
             self._on_seen(event, found)
 
     def _on_touch(self, event: Event, path: bytes) -> None:
+        if event.flags & _MAPPED and self._versions.of_key(event.file) is None:
+            return  # a layer below the file that was mapped: the mapping's own row says it
         process = self._processes.key_of(event)
         if event.mount_ns == self._versions.jobs.own_mount_ns and not event.flags & _NAMELESS:
             self._resolver.note(path)
@@ -134,6 +152,9 @@ class Observer:
         self._versions.on_touch(as_touch, process, path)
         self.inquiries.touched(as_touch, process, path, exe_file)
         self.inquiries.contained(event, process, self._processes.cgroup_of(event))
+        if process.image:
+            before = process._replace(image=process.image - 1)
+            self._versions.out.unmapped_all(before, event.at_ns)
         self._note_namespace(event)
         self._ask_code(event, process, texts)
 
@@ -150,7 +171,14 @@ class Observer:
             del namespaces[mount_ns]
         if process is not None:
             self.ended += 1
+            self._versions.out.unmapped_all(process, event.at_ns)
             self._versions.on_exit(event.tgid, event.at_ns)
+
+    def _on_unmap(self, event: Event) -> None:
+        """What was written through memory was written by now."""
+        process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
+        if process is not None:
+            self._versions.out.unmapped(process, event.file, event.at_ns)
 
     def _on_opened(self, event: Event, texts: TextStore) -> None:
         """A pipe or FIFO, or a descriptor from before the start."""
@@ -184,110 +212,6 @@ class Observer:
 
     def _note_namespace(self, event: Event) -> None:
         self._versions.jobs.namespace_tgids.setdefault(event.mount_ns, event.tgid)
-
-    # --- names ------------------------------------------------------------------------------
-
-    def _on_name(self, event: Event, texts: Texts) -> None:
-        process = self._processes.key_of(event)
-        old = texts.named(Part.USER_OLD, Part.BASE_OLD)
-        new = texts.named(Part.USER_NEW, Part.BASE_NEW)
-        if old is None:
-            return
-        nameless = _DESCRIPTOR.fullmatch(old)
-        if nameless is None:
-            old = self._resolver.canonical(self._root_tgid(event), old)
-        if new is not None:
-            new = self._resolver.canonical(self._root_tgid(event), new)
-        if not (self._scope.wants(old) or (new is not None and self._scope.wants(new))):
-            return
-        if event.kind == Kind.UNLINK:
-            self._name_row(event, process, wire.NAME_CHANGE_DELETE, old, None)
-        elif event.kind == Kind.TRUNCATE_PATH:
-            self._on_truncate(event, process, old)
-        elif new is not None and event.flags & Flag.EXCHANGE:
-            self._on_exchange(event, process, old, new)
-        elif new is not None and event.kind == Kind.RENAME:
-            self._on_rename(event, process, old, new)
-        elif new is not None:
-            self._on_link(event, process, old, new, nameless)
-
-    def _on_rename(self, event: Event, process: ProcessKey, old: bytes, new: bytes) -> None:
-        known = self._versions.at_path(event.mount_ns, old) is not None
-        directory = not known and self._resolver.is_directory(self._root_tgid(event), new)
-        self._versions.renamed(event.mount_ns, old, new, directory=directory)
-        change = wire.NAME_CHANGE_RENAME
-        self._name_row(event, process, change, old, new, directory=directory)
-
-    def _on_exchange(self, event: Event, process: ProcessKey, one: bytes, other: bytes) -> None:
-        tgid = self._root_tgid(event)
-        directory = any(self._resolver.is_directory(tgid, path) for path in (one, other))
-        for old, new in ((one, _ASIDE), (other, one), (_ASIDE, other)):
-            self._versions.renamed(event.mount_ns, old, new, directory=False)
-            if directory:
-                self._versions.renamed(event.mount_ns, old, new, directory=True)
-        change = wire.NAME_CHANGE_EXCHANGE
-        self._name_row(event, process, change, one, other, directory=directory)
-
-    def _root_tgid(self, event: Event) -> int:
-        """A process in whose root the event's paths resolve; 0 is this one, which outlives it."""
-        jobs = self._versions.jobs
-        if event.mount_ns == jobs.own_mount_ns:
-            return 0
-        return jobs.namespace_tgids.get(event.mount_ns, event.tgid)
-
-    def _on_link(
-        self,
-        event: Event,
-        process: ProcessKey,
-        old: bytes,
-        new: bytes,
-        nameless: re.Match[bytes] | None,
-    ) -> None:
-        """A second name, or the first one of a file that was made without (O_TMPFILE)."""
-        state = self._versions.at_path(event.mount_ns, old)
-        if nameless is not None:
-            key = self._descriptors.get(event.tgid, {}).get(int(nameless[1]))
-            state = self._versions.of_key(key)
-        # fs/dcache.c d_mark_tmpfile() calls it by its inode
-        first_name = state is not None and state.path.endswith(b"/#%d" % state.key.inode)
-        if state is not None:
-            old = state.path
-            self._versions.linked(event.mount_ns, new, state)
-        change = wire.NAME_CHANGE_RENAME if first_name else wire.NAME_CHANGE_LINK
-        self._name_row(event, process, change, old, new)
-
-    def _on_truncate(self, event: Event, process: ProcessKey, path: bytes) -> None:
-        state = self._versions.at_path(event.mount_ns, path)
-        if state is None:
-            key = self._resolver.file_at(self._root_tgid(event), path)
-            if key is None:
-                return
-            state = self._versions.met(key, path, event)
-        self._versions.truncated(state, event, process)
-
-    def _name_row(
-        self,
-        event: Event,
-        process: ProcessKey,
-        change: int,
-        old: bytes,
-        new: bytes | None,
-        *,
-        directory: bool = False,
-    ) -> None:
-        state = self._versions.at_path(event.mount_ns, new or old)
-        self._rows.append(
-            NameRow(
-                process,
-                change,
-                event.at_ns,
-                text_of(old),
-                None if new is None else text_of(new),
-                None if state is None else state.version(state.number),
-                directory,
-                event.mount_ns,
-            )
-        )
 
     # --- aggregates -------------------------------------------------------------------------
 
@@ -323,7 +247,7 @@ class Observer:
         ticket = self._next_code_ticket
         self._next_code_ticket += 1
         self._code_asked[ticket] = process, b"" if script else cwd
-        self.code_requests.append(CodeRequest(ticket, cwd, script, self._root_tgid(event)))
+        self.code_requests.append(CodeRequest(ticket, cwd, script, self._names.root_tgid(event)))
 
     def on_reply(self, reply: Reply, now_ns: int) -> None:
         """Take an answer of the hasher."""

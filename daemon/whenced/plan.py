@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from whenced.host import KERNEL_STRUCTS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whenced.host import HostFacts
 
 BACK_END: Final = "tp_btf"
-ITERATORS: Final = ("seen_process", "seen_file")
+ITERATORS: Final = ("seen_process", "seen_file", "seen_mapping")
 
 # program -> (tracepoint, what is blind without it)
 PROGRAMS: Final = {
@@ -20,8 +22,29 @@ PROGRAMS: Final = {
     "on_exit": ("sched_process_exit", "ends and exit codes of processes"),
     "on_call": ("sys_exit", "files through system calls"),
     "on_uring": ("io_uring_complete", "files through io_uring"),
+    "on_change": ("ctime_ns_xchg", "stores to shared mappings, identities behind new names"),
+    "on_change_in_tick": ("ctime_xchg_skip", "names changed twice within a tick"),
+    "on_change_set": ("inode_set_ctime_to_ts", "names on file systems with coarse time stamps"),
 }
-OPTIONAL: Final = frozenset({"on_uring"})
+_CHANGES: Final = ("on_change", "on_change_in_tick", "on_change_set")
+OPTIONAL: Final = frozenset({"on_uring", *_CHANGES})
+
+
+# What no hook of this back end follows: (what is not seen, what whence does instead).
+BLIND: Final = {
+    "see:block_devices": (
+        "bytes below a file system, on a block device",
+        "nothing to repair: a run that uses a block device says that it is incomplete",
+    ),
+    "see:io_uring_commands": (
+        "commands to drivers through io_uring (passthrough, encoded reads)",
+        "nothing to repair: a run that sends one to a file or device says that it is incomplete",
+    ),
+    "see:network": (
+        "where bytes that come over a socket are from",
+        "nothing to repair: what is stored in a file is seen as written by the program",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +151,36 @@ def _kernel_abilities(facts: HostFacts) -> list[Ability]:
     return [*hooks, cast]
 
 
+def _sights(facts: HostFacts) -> list[Ability]:
+    """What can be seen here beyond single hooks; a run that goes where it is dark says so."""
+    hooked = all(facts.tracepoint_arguments.get(PROGRAMS[name][0]) for name in _CHANGES)
+    return [
+        Ability(
+            "see:io_uring_names",
+            hooked and facts.kernel_structs >= frozenset(KERNEL_STRUCTS),
+            "renames, links and deletions through io_uring",
+            "boot Linux 6.13 or newer with full BTF; until then runs that do it say so",
+            required=False,
+        ),
+        Ability(
+            "see:gpudirect_storage",
+            not facts.has_nvidia_fs,
+            "no nvidia-fs driver, so no reads past the page cache"
+            if not facts.has_nvidia_fs
+            else "nvidia-fs is loaded: the GPU reads files without a call",
+            "reads are inferred from opens and the runs say so; unloading nvidia-fs makes "
+            "cuFile use ordinary calls (compatibility mode)",
+            required=False,
+        ),
+        *(Ability(name, False, *words, required=False) for name, words in BLIND.items()),
+    ]
+
+
 def make(
     facts: HostFacts, scope_cgroups: Sequence[str] = (), scope_uids: Sequence[int] = ()
 ) -> Plan:
     """Return the plan for a host; nothing is touched."""
-    abilities = [*_host_abilities(facts), *_kernel_abilities(facts)]
+    abilities = [*_host_abilities(facts), *_kernel_abilities(facts), *_sights(facts)]
     seen = {a.name.removeprefix("hook:") for a in abilities if a.ok}
     attached = tuple(name for name, (tracepoint, _) in PROGRAMS.items() if tracepoint in seen)
     return Plan(

@@ -134,6 +134,8 @@ class Kind(IntEnum):
     PIPE_WRITE = 16
     PROCESS_SEEN = 17
     FILE_SEEN = 18
+    UNMAP = 19
+    UNSEEN = 20
 
 
 class Flag(IntEnum):
@@ -158,6 +160,9 @@ class Flag(IntEnum):
     WRITABLE = 1 << 13
     LEAF = 1 << 15
     ENV_TRUNCATED = 1 << 14
+    MAPPED = 1 << 16
+    EXECUTABLE = 1 << 17
+    INFERRED = 1 << 18
 
 
 class Part(IntEnum):
@@ -200,6 +205,22 @@ class Work(IntEnum):
     OPENAT = 19
     OPENAT2 = 20
     CREAT = 21
+    TEE = 22
+    VMSPLICE = 23
+    MUNMAP = 24
+    MPROTECT = 25
+
+
+class Unseen(IntEnum):
+    """enum whence_unseen."""
+
+    URING = 1
+    URING_COMMAND = 2
+    URING_NAME = 3
+    AIO = 4
+    GPUDIRECT = 5
+    BLOCK_DEVICE = 6
+    MAPPING = 7
 
 
 # Classes of the conservation counters, in the order of enum whence_class.

@@ -188,6 +188,14 @@ class ContainerRow(NamedTuple):
     at_ns: int
 
 
+class UnseenRow(NamedTuple):
+    """A program took a way to bytes that capture cannot follow: its run is incomplete."""
+
+    process: ProcessKey
+    reason: str
+    at_ns: int
+
+
 class LossRow(NamedTuple):
     """Conservation counters of one class of record over an interval of boot ns."""
 
@@ -302,7 +310,7 @@ GpuRow: TypeAlias = GpuDeviceRow | GpuHoldRow | GpuSliceRow | GpuShareRow | GpuF
 RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
 SeenRow: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow
 WordRow: TypeAlias = TagRow | MetricRow
-Row: TypeAlias = SeenRow | LossRow | MarkRow | RecipeRow | GpuRow | WordRow
+Row: TypeAlias = SeenRow | UnseenRow | LossRow | MarkRow | RecipeRow | GpuRow | WordRow
 
 
 @lru_cache(_KNOWN_TEXTS)

@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from whence_proto.v1 import ingest_pb2 as wire
+from whenced.file_state import Counts
 from whenced.record import Flag, Kind
 from whenced.rows import AccessRow, DigestRow, text_of
 
 if TYPE_CHECKING:
     from whenced.event import Event, FileKey
-    from whenced.file_state import Counts, FileState, PendingRead
+    from whenced.file_state import FileState, PendingRead
     from whenced.hash_messages import HashReply
     from whenced.rows import FileVersion, ProcessKey
 
@@ -33,6 +34,13 @@ OPS: Final = {
         (Kind.TRUNCATE, wire.ACCESS_OP_TRUNCATE),
     )
 }
+# What was found at the start, by flags: a descriptor, a mapping, one to execute.
+SEEN: Final = {
+    0: wire.ACCESS_OP_READ,
+    int(Flag.MAPPED): wire.ACCESS_OP_MAP,
+    Flag.MAPPED | Flag.EXECUTABLE: wire.ACCESS_OP_EXECUTE,
+}
+SEEN_BY: Final = Flag.MAPPED | Flag.EXECUTABLE
 READ: Final = int(Kind.READ)
 READS: Final = frozenset(map(int, (Kind.READ, Kind.MAP, Kind.EXECUTE)))
 # What an AccessRow adds up over its touches: places of its fields.
@@ -48,6 +56,7 @@ _REMARKS: Final = (
 _REMARKED: Final = sum(int(flag) for flag, _ in _REMARKS)
 _READ: Final = wire.ACCESS_OP_READ
 _WRITE: Final = wire.ACCESS_OP_WRITE
+_MAY_WRITE: Final = wire.ACCESS_FLAG_MAY_WRITE
 _TRUNCATE: Final = wire.ACCESS_OP_TRUNCATE
 
 
@@ -62,6 +71,8 @@ class Bound:
     write: FileVersion | None = None
     write_path: str = ""
     write_op: int = wire.ACCESS_OP_WRITE
+    proven: bool = False  # of that version a write was seen, not only the chance of one
+    mapped: bool = False  # a shared writable mapping is there, or ended with the process
 
 
 @dataclass(slots=True)
@@ -95,7 +106,8 @@ class VersionRows:
         known[_BYTES] += row[_BYTES]
         known[_FIRST_NS] = min(known[_FIRST_NS], row[_FIRST_NS])
         known[_LAST_NS] = max(known[_LAST_NS], row[_LAST_NS])
-        known[_FLAGS] |= row[_FLAGS]
+        may_write = known[_FLAGS] & row[_FLAGS] & _MAY_WRITE  # one that was seen is proof
+        known[_FLAGS] = (known[_FLAGS] | row[_FLAGS]) & ~_MAY_WRITE | may_write
         known[_MOUNT_NS] = row[_MOUNT_NS]
 
     def is_writing(self, process: ProcessKey, key: FileKey, version: FileVersion) -> bool:
@@ -125,6 +137,11 @@ class VersionRows:
         elif op in (_WRITE, _TRUNCATE):
             bound = self.bind(process, state, event)
             bound.write_path = path
+            if event.flags & Flag.MAY_WRITE:
+                bound.mapped = True
+                bound.proven &= bound.write == version
+            else:
+                bound.proven = True
             if op == _TRUNCATE and bound.write is None:
                 bound.write_op = op
         at_ns = event.at_ns
@@ -146,17 +163,34 @@ class VersionRows:
             self._count(process, bound.mount_ns, *names, wire.ACCESS_OP_READ, read)
         if written.ops and bound.write is not None:
             names = bound.write, bound.write_path
-            self._count(process, bound.mount_ns, *names, bound.write_op, written)
+            flags = 0 if bound.proven else _MAY_WRITE
+            self._count(process, bound.mount_ns, *names, bound.write_op, written, flags)
+
+    def unmapped(self, process: ProcessKey, key: FileKey, at_ns: int) -> None:
+        """A shared writable mapping ended: until then it may have been written."""
+        bound = self._bound.get(process, {}).get(key)
+        if bound is None or bound.write is None:
+            return
+        flags = 0 if bound.proven else _MAY_WRITE
+        names = bound.write, bound.write_path, bound.write_op
+        self._count(process, bound.mount_ns, *names, Counts(0, 0, at_ns), flags)
+
+    def unmapped_all(self, process: ProcessKey, at_ns: int) -> None:
+        """The process ended, its mappings with it."""
+        for key, bound in self._bound.get(process, {}).items():
+            if bound.mapped:
+                self.unmapped(process, key, at_ns)
 
     def _count(
         self, process: ProcessKey, mount_ns: int, version: FileVersion, path: str,
-        op: int, counts: Counts,
+        op: int, counts: Counts, flags: int = 0,
     ) -> None:  # fmt: skip
         # when it began is what the touch said; the table's row may be older than this use
         last_ns = counts.last_ns
-        self._add(
-            [process, version, path, op, counts.ops, counts.bytes, last_ns, last_ns, 0, mount_ns]
-        )
+        self._add([
+            process, version, path, op, counts.ops, counts.bytes,
+            last_ns, last_ns, flags, mount_ns,
+        ])  # fmt: skip
 
     def forget_process(self, process: ProcessKey) -> None:
         """Its last aggregates have arrived."""

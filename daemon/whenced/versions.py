@@ -16,7 +16,7 @@ from whenced.hash_jobs import RETRY_NS, HashJobs, is_worth_retrying
 from whenced.hash_messages import ANY, DIGESTED
 from whenced.record import Flag, Kind
 from whenced.rows import FileVersion, ProcessKey, text_of
-from whenced.version_rows import OPS, READ, READS, VersionRows, flags_of
+from whenced.version_rows import OPS, READ, READS, SEEN, SEEN_BY, VersionRows, flags_of
 
 if TYPE_CHECKING:
     from whenced.event import Event, FileKey
@@ -86,15 +86,15 @@ class Versions:
             self.jobs.schedule(state, at_ns)
 
     def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> None:
-        """A descriptor from before the start. One that can write has not written yet."""
-        state = self._state(event, path)
-        if event.flags & Flag.WRITABLE:
+        """A descriptor or mapping from before the start; one that can write has not written yet."""
+        state, flags = self._state(event, path), event.flags
+        if flags & Flag.WRITABLE:
             self._by_writer.setdefault(event.tgid, set()).add(state.key)
-            return
-        flag = wire.ACCESS_FLAG_SNAPSHOT
-        version = state.version(event.version)
+            if not flags & Flag.MAPPED:
+                return
+        op, version = SEEN[flags & SEEN_BY], state.version(event.version)
         state.promised = event.version
-        self.out.access(state, event, process, wire.ACCESS_OP_READ, version, flag, ops=0)
+        self.out.access(state, event, process, op, version, wire.ACCESS_FLAG_SNAPSHOT, ops=0)
         self._want(state)
 
     def _on_read(self, state: FileState, event: Event, process: ProcessKey) -> FileVersion:

@@ -53,9 +53,11 @@ class Seen:
         """Return "op name" and "change old -> new" below the place, sorted.
 
         Accesses of one kind to one name are one edge, whatever their versions;
-        name changes are told as often as they arrived. ``tgid`` limits to one process.
+        name changes are told as often as they arrived. "may-write" is a shared mapping that
+        nobody was seen to store to. ``tgid`` limits to one process.
         """
         accesses = {self._access(row) for row in self._by(self.of(AccessRow), tgid)}
+        accesses -= {f"may-{edge}" for edge in accesses if edge and edge.startswith("write ")}
         changes = [self._change(row) for row in self._by(self.of(NameRow), tgid)]
         return sorted(edge for edge in [*accesses, *changes] if edge)
 
@@ -92,7 +94,8 @@ class Seen:
         if not isinstance(row, AccessRow):
             return None
         name = self._name(row.path)
-        return None if name is None else f"{_OPS[row.op]} {name}"
+        op = "may-write" if row.flags & wire.ACCESS_FLAG_MAY_WRITE else _OPS[row.op]
+        return None if name is None else f"{op} {name}"
 
     def _change(self, row: Row) -> str | None:
         if not isinstance(row, NameRow):

@@ -25,6 +25,8 @@ def data(place: Path) -> None:
         ("shared_read", ["map data"]),
         ("private_write", ["map data"]),
         ("shared_write", ["map data", "write data"]),
+        ("shared_untouched", ["map data", "may-write data"]),
+        ("shared_protected", ["map data", "write data"]),
         ("executable", ["execute data"]),
         ("anonymous", []),
     ],
@@ -34,9 +36,9 @@ def test_each_kind_of_mapping(run: Run, behaviour: str, edges: list[str]) -> Non
     assert run("maps", behaviour).edges() == edges
 
 
-def test_a_shared_writable_mapping_may_have_written(run: Run) -> None:
-    """Whether a page was touched is not seen: the edge carries the remark."""
+def test_a_store_to_a_shared_mapping_is_proven(run: Run) -> None:
+    """The kernel tells of the first store to a page: the edge carries no remark."""
     seen = run("maps", "shared_write")
 
-    assert seen.use("write", "data").flags == wire.ACCESS_FLAG_MAY_WRITE
+    assert seen.use("write", "data").flags == wire.ACCESS_FLAG_NONE
     assert seen.use("map", "data").flags == wire.ACCESS_FLAG_NONE

@@ -212,6 +212,7 @@ def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:
 
 
 def _tell_gpus(maker: BatchMaker, process: int) -> None:
+    _add(maker.batch.blind_spots, process=process, reason_text=maker.text("unseen"), at_ns=5)
     """Add a row to each table about GPUs; every number of theirs is 1."""
     gpu = maker.text("GPU-1")
     for table in GPU_TABLES:

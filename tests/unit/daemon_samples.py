@@ -245,14 +245,22 @@ class Daemon:
         """Send a touch of a path."""
         self.see(kind, {Part.PATH: walked(path)}, version=version, **fields)
 
-    def name(self, kind: int, old: bytes, new: bytes | None = None, **fields: Any) -> None:
-        """Send a rename, link, deletion or truncation, of names in the working directory."""
+    def name(
+        self, kind: int, old: bytes, new: bytes | None = None, dentry: bytes | None = None,
+        **fields: Any,
+    ) -> None:  # fmt: skip
+        """Send a rename, link, deletion or truncation, of names in the working directory.
+
+        Unless the test says which file it was and where its dentry is, the kernel does not know.
+        """
         root = walked(b"/")
         base = walked(b"/out")
         parts = {Part.USER_OLD: old + b"\0", Part.BASE_OLD: root if old[:1] == b"/" else base}
         if new is not None:
             parts |= {Part.USER_NEW: new + b"\0", Part.BASE_NEW: base}
-        self.see(kind, parts, **fields)
+        if dentry is not None:
+            parts[Part.PATH] = walked(dentry)
+        self.see(kind, parts, **({"inode": 0} | fields))
 
     def run(self, path: bytes, *arguments: bytes, **fields: Any) -> None:
         """Send an exec."""

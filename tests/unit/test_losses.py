@@ -21,7 +21,7 @@ def ledger_after(*kinds: Kind) -> Ledger:
 @pytest.mark.parametrize(
     ("record_class", "kinds"),
     [
-        ("life", {Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.PROCESS_SEEN}),
+        ("life", {Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.PROCESS_SEEN, Kind.UNSEEN}),
         ("name", {Kind.RENAME, Kind.LINK, Kind.UNLINK, Kind.TRUNCATE_PATH}),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from whenced.host import HostFacts
-from whenced.plan import PROGRAMS, make
+from whenced.host import KERNEL_STRUCTS, HostFacts
+from whenced.plan import BLIND, PROGRAMS, Plan, make
 
 EVERYTHING = HostFacts(
     kernel="6.18.0",
@@ -23,9 +23,14 @@ EVERYTHING = HostFacts(
         "sched_process_exit": 2,
         "sys_exit": 2,
         "io_uring_complete": 3,
+        "ctime_ns_xchg": 4,
+        "ctime_xchg_skip": 2,
+        "inode_set_ctime_to_ts": 2,
     },
     kernel_functions=frozenset(("bpf_rdonly_cast", "bpf_iter_task", "bpf_loop")),
+    kernel_structs=frozenset(KERNEL_STRUCTS),
     has_cgroup2=True,
+    has_nvidia_fs=False,
     object_built=True,
 )
 
@@ -60,15 +65,31 @@ REQUIRED = [
 OPTIONAL = [
     ("cgroup2", {"has_cgroup2": False}, "mount -t cgroup2"),
     ("hook:io_uring_complete", without_hook("io_uring_complete"), "io_uring"),
+    ("see:io_uring_names", {"kernel_structs": frozenset()}, "Linux 6.13"),
+    ("see:gpudirect_storage", {"has_nvidia_fs": True}, "inferred from opens"),
 ]
+CHANGE_HOOKS = ["ctime_ns_xchg", "ctime_xchg_skip", "inode_set_ctime_to_ts"]
 
 
-def test_a_host_with_everything_lacks_nothing() -> None:
+def test_a_host_with_everything_lacks_what_no_hook_sees() -> None:
     plan = make(EVERYTHING)
 
-    assert (plan.blockers, plan.missing, plan.left_out) == ((), (), ())
+    assert (plan.blockers, plan.missing, plan.left_out) == ((), tuple(sorted(BLIND)), ())
     assert plan.attached == tuple(PROGRAMS)
-    assert list(plan.present) == sorted(ability.name for ability in plan.abilities)
+    assert set(plan.present) == {ability.name for ability in plan.abilities} - set(BLIND)
+
+
+@pytest.mark.parametrize("tracepoint", CHANGE_HOOKS)
+def test_without_a_hook_on_changes_names_rest_on_strings(tracepoint: str) -> None:
+    plan = make(replace(EVERYTHING, **without_hook(tracepoint)))
+
+    assert gaps(plan) == (f"hook:{tracepoint}", "see:io_uring_names")
+    assert plan.blockers == ()
+
+
+def gaps(plan: Plan) -> tuple[str, ...]:
+    """Return what is missing beyond what no hook sees."""
+    return tuple(name for name in plan.missing if name not in BLIND)
 
 
 @pytest.mark.parametrize(("name", "change", "remedy"), REQUIRED)
@@ -76,7 +97,7 @@ def test_without_this_capture_cannot_start(name: str, change: Any, remedy: str) 
     plan = make(replace(EVERYTHING, **change))
 
     assert [ability.name for ability in plan.blockers] == [name]
-    assert plan.missing == (name,)
+    assert gaps(plan) == (name,)
     assert remedy in plan.blockers[0].remedy
 
 
@@ -84,15 +105,17 @@ def test_without_this_capture_cannot_start(name: str, change: Any, remedy: str) 
 def test_without_this_there_is_a_named_gap(name: str, change: Any, remedy: str) -> None:
     plan = make(replace(EVERYTHING, **change))
 
-    (gap,) = (ability for ability in plan.abilities if not ability.ok)
+    (gap,) = (ability for ability in plan.abilities if ability.name == name)
 
     assert plan.blockers == ()
-    assert plan.missing == (name,)
+    assert gaps(plan) == (name,)
     assert remedy in gap.remedy
 
 
 def test_every_ability_is_taken_away_above() -> None:
     tried = {name for name, _, _ in [*REQUIRED, *OPTIONAL]}
+
+    tried |= {f"hook:{tracepoint}" for tracepoint in CHANGE_HOOKS} | set(BLIND)
 
     assert {ability.name for ability in make(EVERYTHING).abilities} == tried
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.observed import Observed, terminal, typed
 
+from whence_collector.resolved import BlindRow
+
 if TYPE_CHECKING:
     pass
 
@@ -220,3 +222,16 @@ def test_nested_make_hangs_its_steps_below_the_recipe(seen: Observed) -> None:
         ("step", "make -C sub", "make"),
         ("step", "python a.py", "make -C sub"),
     } == seen.tree()
+
+
+def test_a_way_that_capture_could_not_follow_marks_the_run_that_took_it(seen: Observed) -> None:
+    shell = terminal(seen.host)
+    python, other = typed(seen.host, shell, "python3", "a.py"), typed(seen.host, shell, "ls")
+    seen.deliver()
+    seen.book.blind_spots.add([BlindRow(python.process_id, "a device was used", 5)])
+    seen.deliver()
+
+    assert (seen.run(python).complete, seen.run(python).incomplete_reason) == (
+        (False, "a device was used")
+    )
+    assert seen.run(other).complete

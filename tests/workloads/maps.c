@@ -31,6 +31,22 @@ static void shared_write(void)
 	must(msync(at, PAGE_BYTES, MS_SYNC));
 }
 
+/* Could have been written, was not. */
+static void shared_untouched(void)
+{
+	sink = *map(O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED);
+}
+
+/* Mapped for reading, made writable later. */
+static void shared_protected(void)
+{
+	char *at = map(O_RDWR, PROT_READ, MAP_SHARED);
+
+	sink = *at;
+	must(mprotect(at, PAGE_BYTES, PROT_READ | PROT_WRITE));
+	*at = 'w';
+}
+
 /* Copy on write: the file never changes. */
 static void private_write(void)
 {
@@ -49,5 +65,6 @@ static void anonymous(void)
 }
 
 BEHAVIOURS({ "private_read", private_read }, { "shared_read", shared_read },
-	   { "shared_write", shared_write }, { "private_write", private_write },
+	   { "shared_write", shared_write }, { "shared_untouched", shared_untouched },
+	   { "shared_protected", shared_protected }, { "private_write", private_write },
 	   { "executable", executable }, { "anonymous", anonymous })

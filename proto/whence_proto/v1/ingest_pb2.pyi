@@ -617,6 +617,7 @@ class Batch(google.protobuf.message.Message):
     CAPTURE_MARKS_FIELD_NUMBER: builtins.int
     JOB_TAGS_FIELD_NUMBER: builtins.int
     JOB_METRICS_FIELD_NUMBER: builtins.int
+    BLIND_SPOTS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name, as in Hello: a batch outlives the stream that it was made for."""
     boot_id: builtins.str
@@ -725,6 +726,10 @@ class Batch(google.protobuf.message.Message):
     def job_metrics(self) -> global___JobMetrics:
         """What programs said about themselves: numbers that they measured."""
 
+    @property
+    def blind_spots(self) -> global___BlindSpots:
+        """Ways to bytes that programs took and capture could not follow."""
+
     def __init__(
         self,
         *,
@@ -758,9 +763,10 @@ class Batch(google.protobuf.message.Message):
         capture_marks: global___CaptureMarks | None = ...,
         job_tags: global___JobTags | None = ...,
         job_metrics: global___JobMetrics | None = ...,
+        blind_spots: global___BlindSpots | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "blind_spots", b"blind_spots", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "blind_spots", b"blind_spots", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -1352,6 +1358,41 @@ class StreamTouches(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "device", b"device", "inode", b"inode", "path_text", b"path_text", "process", b"process", "write", b"write"]) -> None: ...
 
 global___StreamTouches = StreamTouches
+
+@typing.final
+class BlindSpots(google.protobuf.message.Message):
+    """A program took a way to bytes that this back end cannot follow (GPUDirect
+    Storage, a block device, an unknown kind of io_uring request): its run is
+    incomplete. Told once for each program and way.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    REASON_TEXT_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Who."""
+
+    @property
+    def reason_text(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Which way: one short sentence."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it was first taken."""
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        reason_text: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_ns", b"at_ns", "process", b"process", "reason_text", b"reason_text"]) -> None: ...
+
+global___BlindSpots = BlindSpots
 
 @typing.final
 class Losses(google.protobuf.message.Message):
