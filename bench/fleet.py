@@ -34,6 +34,7 @@ from whence.errors import NotFoundError
 from whence_proto.v1 import ingest_pb2 as wire
 from whence_proto.v1 import ingest_pb2_grpc
 
+GRACE_S = 20.0
 CHANNELS = 20  # connections that the streams share: a thousand sockets are not what is measured
 DICTIONARIES = (wire.ProcessKeys, wire.FileVersions)
 # One step of a pipeline as a shell script: reads 40 shards, writes two files, runs an interpreter.
@@ -147,23 +148,30 @@ class Fleet:
     def __init__(self, address: str, batches: list[wire.Batch], shape: Shape) -> None:
         self._address, self._batches, self._shape = address, batches, shape
         self.heard = Heard()
+        self._numbers = [1] * shape.daemons  # of the next batch of each: a gap would be a loss
 
-    async def run(self, first: int, *, paced: bool, seconds: float) -> Heard:
-        """Play for a while; ``paced``: each daemon at its own pace, else as fast as acks come."""
+    async def run(self, *, paced: bool, seconds: float) -> Heard:
+        """Play for a while; ``paced``: each daemon at its own pace, else as fast as acks come.
+
+        Acks that come later than GRACE_S after the end are not waited for.
+        """
         self.heard = Heard()
         channels = [grpc.aio.insecure_channel(self._address) for _ in range(CHANNELS)]
         until_s = time.monotonic() + seconds
         playing = [
-            self._daemon(channels[daemon % CHANNELS], daemon, first, paced, until_s)
+            asyncio.create_task(self._daemon(channels[daemon % CHANNELS], daemon, paced, until_s))
             for daemon in range(self._shape.daemons)
         ]
-        await asyncio.gather(*playing)
+        _, late = await asyncio.wait(playing, timeout=seconds + GRACE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)
         for channel in channels:
             await channel.close()
         return self.heard
 
     async def _daemon(
-        self, channel: grpc.aio.Channel, daemon: int, first: int, paced: bool, until_s: float
+        self, channel: grpc.aio.Channel, daemon: int, paced: bool, until_s: float
     ) -> None:
         stub = cast("ingest_pb2_grpc.IngestAsyncStub", ingest_pb2_grpc.IngestStub(channel))
         sent_s: dict[int, tuple[float, int]] = {}
@@ -175,13 +183,13 @@ class Fleet:
             )
             phase = random.random()  # noqa: S311 -- no secret
             await asyncio.sleep(phase * self._shape.every_s if paced else 0)
-            number = first
             while time.monotonic() < until_s:
+                number = self._numbers[daemon]
+                self._numbers[daemon] += 1
                 batch = self._batches[number % len(self._batches)]
                 sent_s[number] = (time.monotonic(), row_count(batch))
                 acked.clear()
                 yield played(batch, daemon, number)
-                number += 1
                 if paced:
                     await asyncio.sleep(self._shape.every_s)
                 else:
@@ -189,11 +197,16 @@ class Fleet:
 
         async for reply in stub.Deliver(say()):
             if reply.WhichOneof("message") == "ack":
-                began_s, rows = sent_s.pop(reply.ack.number)
-                self.heard.waits_s.append(time.monotonic() - began_s)
-                self.heard.rows += rows
-                self.heard.batches += 1
+                self._acked(sent_s, reply.ack.number)
                 acked.set()
+
+    def _acked(self, sent_s: dict[int, tuple[float, int]], number: int) -> None:
+        """An ack is for all batches up to its number."""
+        for each in [each for each in sent_s if each <= number]:
+            began_s, rows = sent_s.pop(each)
+            self.heard.waits_s.append(time.monotonic() - began_s)
+            self.heard.rows += rows
+            self.heard.batches += 1
 
 
 class Asker:
@@ -245,10 +258,10 @@ def measure(shape: Shape | None = None) -> Section:
     with collector() as (instance, pid):
         fleet = Fleet(instance.address, batches, shape)
         cpu_before_s, asker = cpu_s(pid), Asker(instance.address, digests)
-        paced = asyncio.run(fleet.run(1, paced=True, seconds=shape.seconds))
+        paced = asyncio.run(fleet.run(paced=True, seconds=shape.seconds))
         answers_s, cpu_paced_s = asker.stop(), cpu_s(pid) - cpu_before_s
         resident = resident_bytes(pid)
-        catching = asyncio.run(fleet.run(1_000_000, paced=False, seconds=shape.seconds / 2))
+        catching = asyncio.run(fleet.run(paced=False, seconds=shape.seconds / 2))
     per_batch = sum(map(row_count, batches)) / len(batches)
     real_time = shape.daemons / shape.every_s * per_batch
     rate = catching.rows / (shape.seconds / 2)
