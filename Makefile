@@ -13,9 +13,11 @@ TESTS ?= tests
 BENCH ?=
 # Words for the fuzzer, as in: make fuzz FUZZ='git_index --inputs 1000'
 FUZZ ?=
+# Words for the soak, as in: make soak SOAK='--rounds 100'
+SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench fuzz wheel install uninstall clean
+.PHONY: help setup up down demo test check proto bench soak fuzz wheel install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,9 @@ bench: setup ## print the benchmark tables
 # Where `make install` puts whence, and with which interpreter: one in a home is closed to services.
 PREFIX ?= /opt/whence
 SYSTEM_PYTHON ?= /usr/bin/python3
+
+soak: setup ## kill -9 of collector and uplink at ten thousand random moments, rows counted
+	@$(PYTHON_HERE) -m tests.soak $(SOAK)
 
 fuzz: setup ## a million inputs for each reader of foreign bytes, as many calls over gRPC
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
