@@ -19,6 +19,7 @@ from whence import (
     render_tree,
     sql,
 )
+from whence.ancestry_cost import ancestry_cost, cost_lines
 from whence.client import Client
 from whence.desk import FOUND, NOT_FOUND, UNREACHABLE, Desk, Run
 from whence.doctor import all_well, check_collector, check_daemon, check_host, control_socket
@@ -26,6 +27,7 @@ from whence.errors import MissingFileError, MisuseError, NotFoundError
 from whence.model import Found, RunDetail, document
 from whence.naming import WAIT_S, find, kind_of, missing, question_of, run_by_id, start_of
 from whence.render import Question
+from whence.spend_client import message_document
 from whence.text import count_text, safe, short_digest, since_unix_ns
 
 # whence PATH|DIGEST -------------------------------------------------------------------------
@@ -37,10 +39,13 @@ def run_find(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     found = find(client, question, getattr(options, "wait", WAIT_S))
     if question.path is not None and question.digest is None and not found.path_versions:
         raise MissingFileError(f"{missing(options.what)}; nothing is known of that path either")
+    cost = ancestry_cost(client, found)
     if options.json:
-        desk.hand_over(_find_document(question, found))
+        told = {"ancestry_cost": None if cost is None else message_document(cost)}
+        desk.hand_over(_find_document(question, found) | told)
     else:
         desk.tell(render.found_lines(desk.page, safe(question), safe(found)))
+        desk.tell(cost_lines(desk.page, cost))
         _hint(options.what, found, desk)
     return NOT_FOUND if found.artifact is None else FOUND
 

@@ -133,7 +133,8 @@ def check_daemon(path: Path) -> tuple[list[Check], Canary | None]:
         words = f"{path} answered with something that is not whence's"
         return [Check("daemon", "control", False, words, "restart the daemon")], None
     canary = read_canary(reply)
-    return [*daemon_checks(status), *proof_checks(status), canary_check(reply, canary)], canary
+    checks = [*daemon_checks(status), *gpu_check(status), *proof_checks(status)]
+    return [*checks, canary_check(reply, canary)], canary
 
 
 def _control_trouble(path: Path, error: OSError) -> tuple[str, str]:
@@ -206,6 +207,22 @@ def daemon_checks(status: Mapping[str, Any]) -> list[Check]:
             "connected to the collector",
             "start the collector, or the daemon with WHENCE_ADDRESS set to it",
         ),
+    ]
+
+
+def gpu_check(status: Mapping[str, Any]) -> list[Check]:
+    """Tell whether GPUs are accounted for; without a GPU that is off and nothing is wrong."""
+    gpu = status.get("gpu")
+    if not isinstance(gpu, Mapping):
+        return []  # an older daemon
+    reason = str(gpu.get("reason") or "")
+    if gpu.get("accounting") == "on":
+        words = f"on: {gpu.get('gpus')} GPUs, NVML {gpu.get('nvml')}"
+        return [Check("daemon", "gpu accounting", True, words, required=False)]
+    refused = reason.startswith("the kernel refused")
+    remedy = "see the daemon's log; files and runs are captured all the same" if refused else ""
+    return [
+        Check("daemon", "gpu accounting", not refused, f"off: {reason}", remedy, required=False)
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from whence_collector import config, spend_family, status
+from whence_collector import config, status
 from whence_collector.ancestry import add_services
 from whence_collector.chores import CHORES
 from whence_collector.derive import Deriver
@@ -20,6 +20,7 @@ from whence_collector.notify import Notifier
 from whence_collector.query import QueryService
 from whence_collector.request_family import RequestFamily
 from whence_collector.server import Parts, serve
+from whence_collector.spend_family import SpendFamily
 
 LOG = logging.getLogger("whence")
 START_TICKS_FIELD = 19  # of /proc/self/stat, counted after the command name
@@ -60,13 +61,14 @@ async def _serve(settings: config.Config) -> None:
     notifier = Notifier()
     watching = asyncio.create_task(notifier.keep_telling())
     requests = RequestFamily(settings.database.parent, webhook=settings.webhook)
+    spend = SpendFamily()
     parts = Parts(
         Deriver,
         QueryService,
-        services=(requests.add, add_services, spend_family.add),
+        services=(requests.add, add_services, spend.add),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
-        metrics=(requests.metrics,),
+        metrics=(requests.metrics, spend.metrics),
         tasks=(requests.run,),
     )
     await serve(settings, parts, stopping, ready)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from whence_collector import spend_now, spend_report
+from whence_collector.spend_metrics import SpendMetrics
 from whence_collector.store import Reader, Store
 from whence_proto.v1 import spend_pb2 as wire
 from whence_proto.v1 import spend_pb2_grpc
@@ -72,6 +73,13 @@ class SpendService(spend_pb2_grpc.SpendServicer):
             return work(reader)
 
 
-def add(server: grpc.aio.Server, store: Store) -> None:
-    """Serve Spend."""
-    spend_pb2_grpc.add_SpendServicer_to_server(SpendService(store), server)
+class SpendFamily:
+    """Spend of one collector: its servicer and its metrics."""
+
+    def __init__(self) -> None:
+        self.metrics = SpendMetrics()
+
+    def add(self, server: grpc.aio.Server, store: Store) -> None:
+        """Serve Spend, and let the metrics read."""
+        self.metrics.use(store)
+        spend_pb2_grpc.add_SpendServicer_to_server(SpendService(store), server)
