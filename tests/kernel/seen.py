@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from whence_proto.v1 import ingest_pb2 as wire
+from whenced.event import FileKey
 from whenced.rows import AccessRow, NameRow, Row
 
 R = TypeVar("R", bound=Row)
@@ -74,6 +75,11 @@ class Seen:
             flags,
             len({row.file for row in rows}),
         )
+
+    def identity(self, edge: str) -> FileKey | None:
+        """Identity of the file of an access edge, None when there is no such edge."""
+        files = [row.file for row in self.of(AccessRow) if self._access(row) == edge]
+        return FileKey(*files[0][:3]) if files else None
 
     def users(self) -> dict[str, set[int]]:
         """Return the process ids behind each access edge below the place."""

@@ -18,24 +18,6 @@ def data(place: Path) -> None:
     (place / "data").write_bytes(bytes(4096))
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "edges"),
-    [
-        ("private_read", ["map data"]),
-        ("shared_read", ["map data"]),
-        ("private_write", ["map data"]),
-        ("shared_write", ["map data", "write data"]),
-        ("shared_untouched", ["map data", "may-write data"]),
-        ("shared_protected", ["map data", "write data"]),
-        ("executable", ["execute data"]),
-        ("anonymous", []),
-    ],
-)
-def test_each_kind_of_mapping(run: Run, behaviour: str, edges: list[str]) -> None:
-    """Private copies never reach the file; an anonymous mapping ignores its descriptor."""
-    assert run("maps", behaviour).edges() == edges
-
-
 def test_a_store_to_a_shared_mapping_is_proven(run: Run) -> None:
     """The kernel tells of the first store to a page: the edge carries no remark."""
     seen = run("maps", "shared_write")

@@ -20,27 +20,6 @@ def tree(place: Path) -> None:
     (place / "inner" / "data").write_bytes(b"content")
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "edges"),
-    [
-        ("working_directory", ["read inner/data", "rename inner/data -> moved"]),
-        ("by_descriptor", ["read inner/data", "rename inner/data -> inner/moved"]),
-        ("bind_mount", ["read alias/data", "rename alias/data -> alias/moved"]),
-        ("changed_root", ["read inner/data", "rename inner/data -> inner/moved"]),
-        (
-            "memory_mount",
-            ["read alias/data", "rename alias/data -> alias/moved", "write alias/data"],
-        ),
-        ("layers_written", ["write alias/data"]),
-        ("layers_renamed", ["read alias/data", "rename alias/data -> alias/moved"]),
-        ("layers_deleted", ["delete alias/data"]),
-    ],
-)
-def test_each_place(run: Run, behaviour: str, edges: list[str]) -> None:
-    """Working directory, descriptor, bind mount, chroot, tmpfs, overlay: one action, one edge."""
-    assert run("places", behaviour).edges() == edges
-
-
 def test_a_private_mount_namespace_is_named(run: Run, place: Path) -> None:
     """Accesses and name changes of one process say the same namespace, which is not ours."""
     seen = run("places", "bind_mount")

@@ -17,26 +17,6 @@ def data(place: Path) -> None:
     (place / "data").write_bytes(CONTENT)
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "moved_bytes"),
-    [
-        ("plain", 4096),
-        ("positioned", 100),
-        ("vectored", 30),
-        ("vectored_positioned", 30),
-        ("vectored_flagged", 30),
-        ("direct", 4096),
-        ("at_end", 0),
-    ],
-)
-def test_each_call_that_reads_is_one_edge(run: Run, behaviour: str, moved_bytes: int) -> None:
-    """read, pread, readv, preadv, preadv2, O_DIRECT, and a read at the end of the file."""
-    seen = run("reads", behaviour)
-
-    assert seen.edges() == ["read data"]
-    assert (seen.use("read", "data").ops, seen.use("read", "data").bytes) == (1, moved_bytes)
-
-
 def test_a_million_reads_are_one_edge_with_exact_counts(run: Run) -> None:
     """After the first touch, calls are only counted: none is missed."""
     seen = run("reads", "many", "1000000")

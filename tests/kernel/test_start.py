@@ -61,6 +61,21 @@ def test_what_was_open_before(group: Scope, workloads: Workloads, place: Path) -
     assert after.of(StartRow) == []
 
 
+def test_what_was_mapped_before(group: Scope, workloads: Workloads, place: Path) -> None:
+    """Mappings without a descriptor: one that is read, one that is written after the start."""
+    for name in ("data", "out"):
+        (place / name).write_bytes(bytes(4096))
+    process = ready(group, workloads.command("waits", "mapped_before"), place)
+    with watching(group) as witness:
+        witness.kernel.walk(plan.ITERATORS)
+        before = witness.see(place)
+        after = finished(witness, process, place)
+
+    assert before.edges() == ["map data", "map out"]
+    assert before.use("map", "data").flags == wire.ACCESS_FLAG_SNAPSHOT
+    assert after.edges() == ["write out"]
+
+
 def test_other_groups_are_not_in_the_snapshot(group: Scope) -> None:
     """The test itself runs outside the scope: the walk finds nothing."""
     with watching(group) as witness:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,3 +29,21 @@ class Workloads:
     def command(self, program: str, *words: str) -> list[str]:
         """Return the command line of one behaviour: the program, its name, further words."""
         return [str(self.directory / program), *words]
+
+
+_DISK_BYTES = 128 << 20  # the least that mkfs.btrfs takes; sparse
+
+
+@contextmanager
+def mounted(place: Path, kind: str) -> Iterator[Path]:
+    """Mount a new file system of that kind below ``place``; raises CalledProcessError."""
+    image, directory = place / "disk.image", place / "disk"
+    image.touch()
+    os.truncate(image, _DISK_BYTES)
+    subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
+    directory.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)

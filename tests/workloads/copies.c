@@ -44,5 +44,37 @@ static void refused_clone(void)
 	must_fail(ioctl(elsewhere, FICLONE, open_data()));
 }
 
+/* Blocks in common, on a file system that can. */
+static void cloned(void)
+{
+	must(ioctl(open_out(), FICLONE, open_data()));
+}
+
+/* From one pipe into another and on, without leaving the first. */
+static void teed(void)
+{
+	int first[2], second[2];
+
+	must(pipe2(first, O_CLOEXEC));
+	must(pipe2(second, O_CLOEXEC));
+	must(splice(open_data(), NULL, first[1], NULL, 100, 0));
+	must(tee(first[0], second[1], 100, 0));
+	must(splice(second[0], NULL, open_out(), NULL, 100, 0));
+}
+
+static char memory[100];
+
+/* From memory into a pipe without a copy, and on into a file. */
+static void gifted(void)
+{
+	struct iovec vector = { .iov_base = memory, .iov_len = sizeof(memory) };
+	int ends[2];
+
+	must(pipe2(ends, O_CLOEXEC));
+	must(vmsplice(ends[1], &vector, 1, 0));
+	must(splice(ends[0], NULL, open_out(), NULL, 100, 0));
+}
+
 BEHAVIOURS({ "sent", sent }, { "spliced", spliced }, { "copied", copied },
-	   { "refused_clone", refused_clone })
+	   { "refused_clone", refused_clone }, { "cloned", cloned }, { "teed", teed },
+	   { "gifted", gifted })

@@ -2,6 +2,7 @@
 /* Who uses a descriptor is not always who opened it. Prints the user's id. */
 #include "workload.h"
 
+#include <sched.h>
 #include <sys/socket.h>
 
 static char buffer[PAGE_BYTES];
@@ -80,4 +81,39 @@ static void duplicated(void)
 	printf("%d\n", getpid());
 }
 
-BEHAVIOURS({ "inherited", inherited }, { "passed", passed }, { "duplicated", duplicated })
+/* Taken out of the process that has it, which does not use it. */
+static void taken(void)
+{
+	int fd = open_file("data", O_RDONLY), pidfd;
+	pid_t child = must(fork());
+
+	if (!child) {
+		pidfd = must(syscall(SYS_pidfd_open, getppid(), 0));
+		use(must(syscall(SYS_pidfd_getfd, pidfd, fd, 0)));
+	}
+	printf("%d\n", child);
+	reap(child);
+}
+
+static int shared_fd;
+
+static int open_for_both(void *unused)
+{
+	shared_fd = open("data", O_RDONLY);
+	return unused != NULL;
+}
+
+/* One table of descriptors for two processes: one opens, the other reads. */
+static void shared_table(void)
+{
+	static char stack[1 << 16];
+	pid_t child = must(clone(open_for_both, stack + sizeof(stack),
+				 CLONE_FILES | CLONE_VM | SIGCHLD, NULL));
+
+	reap(child);
+	must(read(shared_fd, buffer, 10));
+	printf("%d\n", getpid());
+}
+
+BEHAVIOURS({ "inherited", inherited }, { "passed", passed }, { "duplicated", duplicated },
+	   { "taken", taken }, { "shared_table", shared_table })

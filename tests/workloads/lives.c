@@ -2,6 +2,7 @@
 /* How processes begin and end. Prints the ids of those that matter. */
 #include "workload.h"
 
+#include <linux/sched.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 
@@ -100,5 +101,59 @@ static void threads(void)
 		pthread_join(others[i], NULL);
 }
 
+/* Two processes with one number, one after the other: each writes. */
+static void number_reused(void)
+{
+	pid_t first = must(fork()), second;
+	pid_t wanted[1];
+	struct clone_args arguments = {
+		.exit_signal = SIGCHLD, .set_tid = (uintptr_t)wanted, .set_tid_size = 1,
+	};
+
+	if (!first) {
+		must(write(open_file("one", O_WRONLY | O_CREAT), "1", 1));
+		_exit(0);
+	}
+	must(waitpid(first, NULL, 0));
+	wanted[0] = first;
+	second = must(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+	if (!second) {
+		must(write(open_file("two", O_WRONLY | O_CREAT), "2", 1));
+		_exit(0);
+	}
+	must(waitpid(second, NULL, 0));
+	printf("%d\n", first);
+}
+
+/* words: workers, files, epochs. Each worker reads its share of the files, again and again. */
+static void loaders(void)
+{
+	long workers = atol(words[0]), files = atol(words[1]), epochs = atol(words[2]);
+	char name[32], buffer[16];
+
+	for (long i = 0; i < files; i++) {
+		snprintf(name, sizeof(name), "part%ld", i);
+		must(close(open_file(name, O_WRONLY | O_CREAT)));
+	}
+	for (long worker = 0; worker < workers; worker++) {
+		if (must(fork()))
+			continue;
+		for (long i = epochs * files; i; i--) {
+			int fd;
+
+			if (i % workers != worker)
+				continue;
+			snprintf(name, sizeof(name), "part%ld", i % files);
+			fd = open_file(name, O_RDONLY);
+			must(read(fd, buffer, sizeof(buffer)));
+			must(close(fd));
+		}
+		_exit(0);
+	}
+	while (wait(NULL) > 0)
+		;
+}
+
 BEHAVIOURS({ "code", code }, { "by_signal", by_signal }, { "leader_first", leader_first },
-	   { "detached", detached }, { "many", many }, { "threads", threads })
+	   { "detached", detached }, { "many", many }, { "threads", threads },
+	   { "number_reused", number_reused }, { "loaders", loaders })

@@ -85,7 +85,73 @@ static void layers_deleted(void)
 	must(unlink("alias/data"));
 }
 
+/* "inner" becomes the root of the process's mounts. */
+static void new_root(void)
+{
+	private_mounts();
+	must(mount("inner", "inner", NULL, MS_BIND, NULL));
+	must(chdir("inner"));
+	must(syscall(SYS_pivot_root, ".", "."));
+	must(umount2(".", MNT_DETACH));
+	use("/data", "/moved");
+}
+
+/* Into another process's mounts, midway. */
+static void joined_mounts(void)
+{
+	int ready[2], fd;
+	pid_t other;
+	char name[64], byte;
+
+	must(pipe2(ready, O_CLOEXEC));
+	other = must(fork());
+	if (!other) {
+		private_mounts();
+		must(mount("inner", "alias", NULL, MS_BIND, NULL));
+		must(write(ready[1], "x", 1));
+		pause();
+	}
+	must(read(ready[0], &byte, 1));
+	snprintf(name, sizeof(name), "/proc/%d/ns/mnt", other);
+	fd = open_file(name, O_RDONLY);
+	snprintf(name, sizeof(name), "/proc/%d/cwd", other);
+	must(setns(fd, CLONE_NEWNS));
+	must(chdir(name));
+	use("alias/data", "alias/moved");
+	must(kill(other, SIGKILL));
+	must(waitpid(other, NULL, 0));
+}
+
+static void own_users(void)
+{
+	must(unshare(CLONE_NEWUSER));
+	use("inner/data", "inner/moved");
+}
+
+/* A lower file that is read, copied up by a write, renamed and deleted: what the user did. */
+static void layers_lived(void)
+{
+	int fd;
+
+	mount_layers();
+	must(read(open_file("alias/data", O_RDONLY), buffer, 4));
+	fd = open_file("alias/data", O_WRONLY);
+	must(write(fd, "over", 4));
+	must(close(fd));
+	must(rename("alias/data", "alias/moved"));
+	must(unlink("alias/moved"));
+}
+
+static void layers_linked(void)
+{
+	mount_layers();
+	must(link("alias/data", "alias/second"));
+}
+
 BEHAVIOURS({ "working_directory", working_directory }, { "by_descriptor", by_descriptor },
 	   { "bind_mount", bind_mount }, { "changed_root", changed_root },
 	   { "memory_mount", memory_mount }, { "layers_written", layers_written },
-	   { "layers_renamed", layers_renamed }, { "layers_deleted", layers_deleted })
+	   { "layers_renamed", layers_renamed }, { "layers_deleted", layers_deleted },
+	   { "new_root", new_root }, { "joined_mounts", joined_mounts },
+	   { "own_users", own_users }, { "layers_lived", layers_lived },
+	   { "layers_linked", layers_linked })

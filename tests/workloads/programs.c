@@ -99,6 +99,12 @@ static void spawned(void)
 	reap(child);
 }
 
+/* The program is an input of the loader. */
+static void by_loader(void)
+{
+	must(execv("/lib64/ld-linux-x86-64.so.2", (char *[]){ "ld.so", "./target", NULL }));
+}
+
 static void failing(void)
 {
 	char *arguments[] = { "target", NULL };
@@ -118,4 +124,4 @@ static void twice(void)
 BEHAVIOURS({ "passed_on", passed_on }, { "odd_arguments", odd_arguments },
 	   { "long_argument", long_argument }, { "rewritten", rewritten }, { "script", script },
 	   { "thread", thread }, { "in_memory", in_memory }, { "after_vfork", after_vfork },
-	   { "spawned", spawned }, { "failing", failing }, { "twice", twice })
+	   { "spawned", spawned }, { "failing", failing }, { "by_loader", by_loader }, { "twice", twice })

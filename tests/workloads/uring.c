@@ -143,8 +143,92 @@ static void failing(void)
 					      buffer, 100)));
 }
 
+/* The second begins when the first is done. */
+static void chained(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe requests[2] = {
+		request_of(IORING_OP_READ, open_file("data", O_RDONLY), buffer, 100),
+		request_of(IORING_OP_WRITE, open_file("out", O_WRONLY), buffer, 100),
+	};
+
+	requests[0].flags = IOSQE_IO_LINK;
+	results_of(&ring, requests, 2);
+}
+
+static struct io_uring_sqe name_request(int opcode, const char *old, const char *new)
+{
+	struct io_uring_sqe request = request_of(opcode, AT_FDCWD, old, (unsigned int)AT_FDCWD);
+
+	request.addr2 = (uintptr_t)new;
+	return request;
+}
+
+static void renamed(void)
+{
+	struct ring ring = ring_of(0);
+
+	must(result_of(&ring, name_request(IORING_OP_RENAMEAT, "data", "moved")));
+}
+
+static void linked(void)
+{
+	struct ring ring = ring_of(0);
+
+	must(result_of(&ring, name_request(IORING_OP_LINKAT, "data", "second")));
+}
+
+static void deleted(void)
+{
+	struct ring ring = ring_of(0);
+
+	must(result_of(&ring, request_of(IORING_OP_UNLINKAT, AT_FDCWD, "data", 0)));
+}
+
+static void folder_deleted(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe request = request_of(IORING_OP_UNLINKAT, AT_FDCWD, "folder", 0);
+
+	must(mkdir("folder", 0755));
+	request.unlink_flags = AT_REMOVEDIR;
+	must(result_of(&ring, request));
+}
+
+/* From "data" through a pipe into "out". */
+static void spliced(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe request = request_of(IORING_OP_SPLICE, 0, NULL, 100);
+	int ends[2];
+
+	must(pipe2(ends, O_CLOEXEC));
+	request.splice_fd_in = open_file("data", O_RDONLY);
+	request.splice_off_in = 0;
+	request.fd = ends[1];
+	request.off = -1;
+	must(result_of(&ring, request));
+	request.splice_fd_in = ends[0];
+	request.splice_off_in = -1;
+	request.fd = open_file("out", O_WRONLY);
+	request.off = 0;
+	must(result_of(&ring, request));
+}
+
+static void cut(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe request = request_of(55, open_file("out", O_WRONLY), NULL, 0);
+
+	request.off = 7;
+	must(result_of(&ring, request));
+}
+
 BEHAVIOURS({ "plain", plain }, { "polled", polled }, { "vectored", vectored },
 	   { "handed_over", handed_over }, { "fixed_files", fixed_files },
 	   { "fixed_buffers", fixed_buffers }, { "fixed_vectors", fixed_vectors },
 	   { "opened", opened }, { "opened_only", opened_only },
-	   { "opened_in_ring", opened_in_ring }, { "failing", failing })
+	   { "opened_in_ring", opened_in_ring }, { "chained", chained },
+	   { "renamed", renamed }, { "linked", linked }, { "deleted", deleted },
+	   { "folder_deleted", folder_deleted }, { "spliced", spliced }, { "cut", cut },
+	   { "failing", failing })

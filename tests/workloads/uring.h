@@ -59,6 +59,22 @@ static inline unsigned int wake_flags(struct ring *ring)
 	return IORING_ENTER_GETEVENTS;
 }
 
+/* Several requests at once; each has to succeed. */
+static inline void results_of(struct ring *ring, const struct io_uring_sqe *requests,
+			      unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		unsigned int tail = *ring->submit_tail, slot = tail & ring->submit_mask;
+
+		ring->requests[slot] = requests[i];
+		ring->submit_array[slot] = slot;
+		*ring->submit_tail = tail + 1;
+	}
+	must(syscall(SYS_io_uring_enter, ring->fd, count, count, wake_flags(ring), NULL, 0));
+	for (unsigned int i = 0; i < count; i++, ++*ring->complete_head)
+		must(ring->completions[*ring->complete_head & ring->complete_mask].res);
+}
+
 /* Result of one request; negative is an errno. */
 static inline int result_of(struct ring *ring, struct io_uring_sqe request)
 {

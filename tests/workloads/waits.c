@@ -28,4 +28,18 @@ static void family(void)
 		reap(child);
 }
 
-BEHAVIOURS({ "open_before", open_before }, { "family", family })
+/* Mapped before, without a descriptor; one of the two is written through memory after. */
+static void mapped_before(void)
+{
+	int data = open_file("data", O_RDONLY), out = open_file("out", O_RDWR);
+	volatile char *in = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_PRIVATE, data, 0);
+	volatile char *to = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, out, 0);
+
+	must(close(data));
+	must(close(out));
+	await_signal();
+	to[0] = in[0];
+}
+
+BEHAVIOURS({ "open_before", open_before }, { "family", family },
+	   { "mapped_before", mapped_before })

@@ -56,6 +56,12 @@ static void nothing(void)
 	open_file("out", O_RDWR);
 }
 
+static void hole(void)
+{
+	must(fallocate(open_file("out", O_RDWR), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4));
+}
+
 BEHAVIOURS({ "plain", plain }, { "positioned", positioned }, { "vectored", vectored },
 	   { "vectored_positioned", vectored_positioned }, { "vectored_flagged", vectored_flagged },
-	   { "direct", direct }, { "space", space }, { "nothing", nothing })
+	   { "direct", direct }, { "space", space }, { "nothing", nothing },
+	   { "hole", hole })
