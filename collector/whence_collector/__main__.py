@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from whence_collector import config, status
@@ -63,7 +64,7 @@ async def _serve(settings: config.Config) -> None:
     requests = RequestFamily(settings.database.parent, webhook=settings.webhook)
     spend = SpendFamily()
     parts = Parts(
-        Deriver,
+        partial(Deriver, launchers=settings.launchers),
         QueryService,
         services=(requests.add, add_services, spend.add),
         chores=(requests.add_chores,),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from whence_collector.errors import InvalidSetting
+from whence_collector.launcher_table import STANDARD, LauncherTable, extended
 
 DEFAULT_ADDRESS = "127.0.0.1:7420"
 DEFAULT_DATA_DIR = "/var/lib/whence"
@@ -45,6 +46,8 @@ class Config:
     keep_raw_days: int = 0
     # Where events about requests and money are posted; None: nowhere.
     webhook: str | None = None
+    # Programs that start work, with a site's own ([[launchers]]) before the rest.
+    launchers: LauncherTable = STANDARD
     only_check: bool = False  # --check: say whether the settings can be used, serve nothing
 
     @property
@@ -227,9 +230,16 @@ def _url(value: object) -> str:
     return _text(value)
 
 
+def _launchers(value: object) -> LauncherTable:
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise TypeError
+    return extended(value)
+
+
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "address": (_text, "HOST:PORT"),
     "data_dir": (_absolute, "an absolute path"),
+    "launchers": (_launchers, "tables of role, names and words"),
     "webhook": (_url, "an http or https address"),
     "ingest_address": (_listened, "HOST:PORT, another than that of address"),
     "keep_raw_days": (_days, "a number of days, 0 for ever"),

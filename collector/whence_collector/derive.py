@@ -15,6 +15,7 @@ from whence_collector.captures import Captures
 from whence_collector.classes import CLASSES, classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
+from whence_collector.launcher_table import STANDARD
 from whence_collector.output_names import OutputNames
 from whence_collector.recipe_store import RecipeStore
 from whence_collector.rows import columns_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from whence_collector.changes import Changes
     from whence_collector.edges import Ints
+    from whence_collector.launcher_table import LauncherTable
     from whence_collector.pipes import StreamEdge
     from whence_collector.resolved import AccessColumns, DigestColumns, RecipeRows, ResolvedBatch
     from whence_collector.store import Writer
@@ -52,10 +54,12 @@ SELECT DISTINCT a.version_id FROM access a JOIN wanted USING (process_id)
 class Deriver:
     """Derives; apply() is given each batch after its rows were appended."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, launchers: LauncherTable = STANDARD) -> None:
         self._boots: dict[int, tuple[str, int]] = {}
         self._book = RunBook(
-            lambda boot_id: self._boots[boot_id][0], lambda boot_id: self._boots[boot_id][1]
+            lambda boot_id: self._boots[boot_id][0],
+            lambda boot_id: self._boots[boot_id][1],
+            launchers,
         )
         self._index = EdgeIndex()
         self._runs: dict[int, str] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whence_collector.command_line import operand_of
+from whence_collector.launched_by import Principal
 from whence_collector.placement import KIND_OF_ROLE
 from whence_collector.resolved import CodeRow
 from whence_collector.run_state import Node, Run, RunRecord, run_identity, shim_target
@@ -74,6 +75,10 @@ class Membership:
         run.known_lost = record.lost_records or 0
         run.unobserved_ns = record.unobserved_ns or 0
         run.code = _stored_code(record)
+        run.group_key, run.world_size = record.group_key, record.world_size
+        run.attempts = record.attempts
+        if record.principal_kind is not None:
+            run.principal = Principal(record.principal_kind, record.principal, record.acting_for)
         run.stored = record
         run.stages.append(root)
         self.open[record.run_id] = run
@@ -86,16 +91,22 @@ class Membership:
         self.touched_nodes[node.row.process_id] = node
         self.touched_runs[run.run_id] = run
 
-    def merge(self, one: Run, other: Run) -> Run:
-        """Make two runs one: the earlier takes in the later and is returned."""
+    def merge(self, one: Run, other: Run, *, peers: bool = False) -> Run:
+        """Make two runs one: the earlier takes in the later and is returned.
+
+        peers are ranks or hosts of one run, not stages of a pipeline.
+        """
         one, other = one.current(), other.current()
         if one is other:
             return one
         if other in _line(one):
             winner, loser = other, one
         else:
-            winner, loser = sorted((one, other), key=lambda run: run.root.order)
-        winner.stages.extend(loser.stages)
+            winner, loser = sorted((one, other), key=_age)
+        if peers:
+            winner.peers |= {loser.root.thread: loser.root_end} | loser.peers
+        else:
+            winner.stages.extend(loser.stages)
         winner.live |= loser.live
         winner.last_ns = max(winner.last_ns, loser.last_ns)
         winner.code = winner.code or loser.code
@@ -192,6 +203,11 @@ def _stored_code(record: RunRecord) -> CodeRow | None:
         modified=record.git_modified or (),
         at_unix_ns=record.started_ns,
     )
+
+
+def _age(run: Run) -> tuple[int, tuple[int, int, int]]:
+    """Order of beginning; boot clocks of different hosts say nothing of each other."""
+    return (run.started_ns, run.root.order)
 
 
 def _is_running(run: Run) -> bool:

@@ -30,8 +30,15 @@ KIND_OF_ROLE = {
     Role.SCRIPT: "script",
     Role.RECIPE: "step",
     Role.ENGINE: "make",
+    Role.NOTEBOOK: "notebook",
     Role.CANARY: "canary",
 }
+
+
+WORKING = frozenset({Role.PROGRAM, Role.NOTEBOOK})
+
+
+KERNEL_THREADS_TGID = 2
 
 
 class Place(Enum):
@@ -78,9 +85,9 @@ def _place_below_work(node: Node, above: Node, role: Role) -> Verdict:
         return Verdict(Place.STEP, "step", Role.RECIPE if is_recipe else own)
     if role is Role.SCRIPT:
         return Verdict(Place.STEP, step_kind, own)
-    if role is Role.PROGRAM and own is Role.INTERACTIVE:
+    if role in WORKING and own is Role.INTERACTIVE:
         return Verdict(Place.RUN, "session", own)
-    if role is Role.PROGRAM and (own is Role.SCRIPT or starts_another_script(node, above)):
+    if role in WORKING and (own is Role.SCRIPT or starts_another_script(node, above)):
         return Verdict(Place.STEP, step_kind, own)
     return Verdict(Place.SAME, "", own)
 
@@ -136,3 +143,31 @@ def _kind(row: ProcessRow, role: Role, above: ProcessRow | None) -> str:
     if unit.endswith(".service") and above is not None and is_service_manager(above):
         return "unit"
     return KIND_OF_ROLE.get(role, "job")
+
+
+def starts_anew(node: Node, before: Node) -> bool:
+    """Tell whether an exec begins other work: what a host or a shell became, another container."""
+    hosts = before.role in (Role.HOST, Role.INTERACTIVE)
+    return hosts or boundary_kind(node.row, before.row) is not None
+
+
+def restored_role(node: Node) -> Role:
+    """Return the role that a program had by its place, after a restart."""
+    above = node.parent
+    if node.previous is not None and node.previous.role is Role.CANARY:
+        return Role.CANARY
+    if above is None:
+        return node.role
+    if node.forked:
+        return Role.SCRIPT if above.role is Role.INTERACTIVE else above.role
+    if above.role is Role.CANARY:
+        return Role.CANARY
+    is_recipe = above.role is Role.ENGINE and node.role is Role.SCRIPT
+    return Role.RECIPE if is_recipe and operand_of(node.row).kind == "text" else node.role
+
+
+def is_kernel_thread(node: Node) -> bool:
+    """Tell whether a process has no program at all."""
+    row = node.row
+    parent = node.parent.row.tgid if node.parent is not None else 0
+    return not row.exe and not row.argv and KERNEL_THREADS_TGID in (row.tgid, parent)

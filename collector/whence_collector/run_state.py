@@ -20,6 +20,7 @@ from whence_collector.command_line import (
 from whence_collector.launchers import Role, container_of
 
 if TYPE_CHECKING:
+    from whence_collector.launched_by import Principal
     from whence_collector.resolved import CodeRow, EndRow, ProcessRow
 
 Thread = tuple[int, int, int]  # boot_id, tgid, start_ns: a process id's whole life
@@ -142,6 +143,11 @@ class Run:
     merged_into: Run | None = None
     command: str | None = None  # kept from before a restart, when stages are not known
     stored: RunRecord | None = None
+    principal: Principal | None = None
+    group_key: str | None = None  # what its ranks and hosts have in common
+    world_size: int | None = None
+    attempts: int | None = None
+    peers: dict[Thread, EndRow | None] = field(default_factory=dict)  # roots that joined it
 
     def current(self) -> Run:
         """Follow merges to the run that stands for this one."""
@@ -259,10 +265,15 @@ def run_record(run: Run, host_id: int) -> RunRecord:
         request_id=named("WHENCE_REQUEST"),
         complete=(reason := _reason(run)) is None,
         incomplete_reason=reason,
-        group_key=None,
+        group_key=run.group_key,
         environment_id=environment.environment_id if environment is not None else None,
         container_id=container_of(told.row),
+        principal_kind=run.principal.kind if run.principal else None,
+        principal=run.principal.name if run.principal else None,
+        acting_for=run.principal.acting_for if run.principal else None,
         claim_id=named("WHENCE_CLAIM"),
+        world_size=run.world_size,
+        attempts=run.attempts,
         lost_records=(run.known_lost + sum(run.gaps.values())) or None,
         unobserved_ns=run.unobserved_ns or None,
     )
@@ -288,6 +299,8 @@ def run_status(run: Run) -> tuple[str, int | None]:
         return "running", None
     if end.exit_code is None:
         return "unknown", None
+    ends = [end, *(each for each in run.peers.values() if each is not None)]
+    end = next((each for each in ends if each.exit_signal or each.exit_code), end)
     if end.exit_signal:
         return "killed", None
     return ("failed" if end.exit_code else "succeeded"), end.exit_code

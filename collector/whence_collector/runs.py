@@ -10,32 +10,33 @@ from typing import TYPE_CHECKING
 
 from whence_collector.blind_spots import BlindSpots
 from whence_collector.changes import Changes, Past
-from whence_collector.command_line import operand_of
+from whence_collector.launched_by import principal_of
+from whence_collector.launcher_table import STANDARD
 from whence_collector.launchers import Role, role_of
 from whence_collector.membership import Membership
+from whence_collector.peers import Peers
 from whence_collector.pipes import Pipes
-from whence_collector.placement import Place, boundary_kind, place_program
+from whence_collector.placement import (
+    Place,
+    is_kernel_thread,
+    place_program,
+    restored_role,
+    starts_anew,
+)
 from whence_collector.resolved import EndRow
 from whence_collector.run_losses import RunLosses
-from whence_collector.run_state import (
-    Environment,
-    Node,
-    Run,
-    RunRecord,
-    Thread,
-    run_record,
-)
+from whence_collector.run_state import Environment, Node, Run, RunRecord, Thread, run_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from whence_collector.captures import Census
+    from whence_collector.launcher_table import LauncherTable
     from whence_collector.resolved import CodeRow, LossRow, ProcessRow, StreamRow
 
 ORIGIN_FORK, ORIGIN_SNAPSHOT = 1, 3  # whence.v1.ProcessOrigin
 ENDED_KEPT = 65_536  # programs that ended and may still be named by a late row
 EARLY_ENDS_KEPT = 65_536
-KERNEL_THREADS_TGID = 2
 SESSIONS_NESTED = 16
 
 
@@ -45,14 +46,22 @@ class RunBook:
     boot_uuid and host_id tell, for a boot_id, its kernel boot id and its host.
     """
 
-    def __init__(self, boot_uuid: Callable[[int], str], host_id: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        boot_uuid: Callable[[int], str],
+        host_id: Callable[[int], int],
+        launchers: LauncherTable = STANDARD,
+    ) -> None:
         self._host_id = host_id
+        self._launchers = launchers
+        self._users: dict[tuple[int, int], str] = {}  # name by (boot_id, uid)
         self._nodes: dict[int, Node] = {}
         self._latest: dict[Thread, Node] = {}
         self._groups: dict[tuple[int, int, int], Run] = {}
         self._members = Membership(boot_uuid)
         self._lossy = RunLosses(self._members, self._nodes)
         self._pipes = Pipes(self._members.merge, self._rehome)
+        self._peers = Peers(self._members)
         self._early_ends: OrderedDict[int, EndRow] = OrderedDict()
         self._ended: deque[Node] = deque()
         self.blind_spots = BlindSpots()
@@ -169,6 +178,8 @@ class RunBook:
     def _drain_runs(self) -> tuple[tuple[RunRecord, ...], tuple[str, ...]]:
         records, known = [], []
         for run in self._members.touched_runs.values():
+            if run.stored is None or run.principal is None:
+                run.principal = principal_of(run.root, self._launchers, self._users)
             record = run_record(run, self._host_id(run.boot_id))
             if record != run.stored:
                 if run.stored is not None:
@@ -204,6 +215,8 @@ class RunBook:
             return  # the exec's description came first and says more
         elif row.origin == ORIGIN_SNAPSHOT:
             return  # found again by a new capture
+        if row.user_name is not None:
+            self._users[row.boot_id, row.uid] = row.user_name
         node.row = row
         node.forked = row.origin == ORIGIN_FORK
         node.snapshot = row.origin == ORIGIN_SNAPSHOT
@@ -242,6 +255,8 @@ class RunBook:
             run.live.discard(node.thread)
             if node.thread == run.root.thread:
                 run.root_end = end
+            elif node.thread in run.peers:
+                run.peers[node.thread] = end
 
     def sessions_above(self, process_id: int, roles: tuple[Role, ...]) -> list[int]:
         """Return the programs of given roles that a program was started below, nearest first."""
@@ -256,10 +271,15 @@ class RunBook:
     # Placement ----------------------------------------------------------------
 
     def _place(self, node: Node) -> None:
+        self._settle_place(node)
+        if not node.forked:
+            self._peers.placed(node)
+
+    def _settle_place(self, node: Node) -> None:
         node.pending = False
-        node.role = role_of(node.row)
+        node.role = role_of(node.row, self._launchers)
         before = node.previous
-        if before is not None and before.run is not None and not _starts_anew(node, before):
+        if before is not None and before.run is not None and not starts_anew(node, before):
             node.role = Role.CANARY if before.role is Role.CANARY else node.role
             node.snapshot = before.snapshot
             self._members.join(node, before.run, None)
@@ -267,7 +287,7 @@ class RunBook:
                 self._members.absorb_shim(node)
         elif node.forked and node.parent is not None:
             self._place_fork(node, node.parent)
-        elif not _is_kernel_thread(node):
+        elif not is_kernel_thread(node):
             self._place_program(node, before or node.parent)
 
     def _place_fork(self, node: Node, parent: Node) -> None:
@@ -291,6 +311,10 @@ class RunBook:
             self._settle(above, node)
         verdict = place_program(node, above)
         node.role = verdict.role
+        group = self._peers.beginning(node, above)
+        if group is not None:
+            self._begin(node, group.kind, self._peers.run_of(group.above))
+            return
         scope = (above.scope or above.run) if above is not None else None
         if verdict.place is Place.RUN or above is None or above.run is None:
             self._begin(node, verdict.kind, None)
@@ -333,18 +357,19 @@ class RunBook:
         """Put back what was still running, as it was placed; nothing is decided again."""
         runs: dict[str, Run] = {}
         for row in sorted(past.processes, key=lambda row: (row.at_unix_ns, row.start_ns)):
-            node = Node(row, role_of(row))
+            node = Node(row, role_of(row, self._launchers))
             self._link(node)
             node.forked = row.origin == ORIGIN_FORK
             node.snapshot = row.origin == ORIGIN_SNAPSHOT
             node.end = past.ends.get(row.process_id)
-            node.role = _restored_role(node)
+            node.role = restored_role(node)
             node.stored_run_id = past.run_of.get(row.process_id)
             node.own_environment = past.environments.get(row.process_id)
         for record in past.runs:
             root = self._nodes.get(record.root_process_id)
             if root is not None:
                 runs[record.run_id] = self._members.restore(record, root)
+                self._peers.restore(runs[record.run_id])
         for record in past.runs:
             if record.run_id in runs and record.parent_run_id in runs:
                 runs[record.run_id].parent = runs[record.parent_run_id]
@@ -367,28 +392,3 @@ class RunBook:
         if node is run.root and above is not None and above.role is Role.INTERACTIVE:
             run.group = (above.row.process_id, node.row.session, node.row.process_group)
             self._groups[run.group] = run
-
-
-def _starts_anew(node: Node, before: Node) -> bool:
-    hosts = before.role in (Role.HOST, Role.INTERACTIVE)
-    return hosts or boundary_kind(node.row, before.row) is not None
-
-
-def _restored_role(node: Node) -> Role:
-    above = node.parent
-    if node.previous is not None and node.previous.role is Role.CANARY:
-        return Role.CANARY
-    if above is None:
-        return node.role
-    if node.forked:
-        return Role.SCRIPT if above.role is Role.INTERACTIVE else above.role
-    if above.role is Role.CANARY:
-        return Role.CANARY
-    is_recipe = above.role is Role.ENGINE and node.role is Role.SCRIPT
-    return Role.RECIPE if is_recipe and operand_of(node.row).kind == "text" else node.role
-
-
-def _is_kernel_thread(node: Node) -> bool:
-    row = node.row
-    parent = node.parent.row.tgid if node.parent is not None else 0
-    return not row.exe and not row.argv and KERNEL_THREADS_TGID in (row.tgid, parent)

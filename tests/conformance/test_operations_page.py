@@ -67,7 +67,7 @@ def test_every_setting_that_a_service_knows_is_in_its_commented_file() -> None:
     for name, settings in known.items():
         text = (ROOT / "deploy" / "config" / name).read_text()
         shown = set(re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE)) | set(
-            re.findall(r"^(?:# )?\[(\w+)\]", text, re.MULTILINE)
+            re.findall(r"^(?:# )?\[{1,2}(\w+)\]", text, re.MULTILINE)
         )
         missing = settings - shown
 
