@@ -30,7 +30,7 @@ KEEP = ROOT / ".build" / "bench"
 FIGURES = KEEP / "overhead.json"
 ROUNDS = 5
 #: A peer that took so long is not asked again, and is stopped at the second figure.
-SLOW_S, LIMIT_S = 10.0, 120.0
+SLOW_S, LIMIT_S = 10.0, 90.0
 BARE, WHENCE = "nothing", "whence"
 _WATCH_S = 0.05
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -199,7 +198,7 @@ def _running(command: list[str], place: Path) -> Iterator[None]:
             time.sleep(1.0)
             yield
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait()
 
 

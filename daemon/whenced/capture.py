@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from whenced import priority
-from whenced.event import events
 from whenced.hash_messages import HashReply
 from whenced.intake import Intake, boot_ns
 from whenced.rows import LossRow
+from whenced.settled_reads import Drains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,6 +71,7 @@ class CaptureLoop:
         self._ended = 0
         self._sealed = 0
         self._nice: int | None = None
+        self._drains = Drains(parts.observer, parts.versions)
         self._events = select.epoll()
         if parts.gpus is not None:
             parts.gpus.wake = self.wake
@@ -151,7 +152,7 @@ class CaptureLoop:
                 parts.policy.mark_urgent(now_ns)
             if load.rows is not None:
                 parts.proof.received(load.rows)
-                parts.observer.handle(events(load.rows), parts.texts)
+                self._drains.handle(load.rows, parts.texts)
                 break
         return found
 

@@ -6,6 +6,7 @@ checks the programs.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from whenced.kernel_side import KernelSide
 
 log: Final = logging.getLogger("whenced")
+# Objects between two looks for cycles, of which there are few: at Python's own 700 a flood spends
+# a quarter of the daemon's time on walking tens of thousands of files that are all in use.
+_COLLECT_AFTER: Final = 100_000
 _PROVE_AGAIN_S: Final = 5.0
 
 
@@ -198,6 +202,8 @@ class Daemon:
         """Capture until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.loop.stop())
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
         priority.set_nice(priority.PATIENT)  # and of the threads that begin from here
         with ExitStack() as stack:
             self._serve_metrics(settings, stack)

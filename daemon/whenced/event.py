@@ -74,6 +74,14 @@ assert _RECORD.size == RECORD.itemsize  # noqa: S101 (two spellings of one C str
 _event: Final = partial(tuple.__new__, Event)
 
 
+def event_at(data: bytes, place: int) -> Event:
+    """Return one of the records that follow each other in ``data``."""
+    values = _RECORD.unpack_from(data, place * _RECORD.size)
+    end = (place + 1) * _RECORD.size
+    name = data[end - RECORD["name"].itemsize : end].split(b"\0", 1)[0]
+    return _event((*values, name))
+
+
 def events(rows: Rows) -> Iterable[Event]:
     """Return the rows as events, oldest first."""
     # numpy takes the padding off ``name``

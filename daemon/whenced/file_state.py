@@ -92,6 +92,30 @@ class FileState:
         """Whether a digest is missing, or reads wait for one."""
         return self.sealed != self.number or self.dirty_since_ns is not None or bool(self.pending)
 
+    def is_settled(self, content: tuple[int, int, int], path: bytes) -> bool:
+        """Whether (version, size, mtime) and path are those that are known, and asked for."""
+        number, size_bytes, mtime_ns = content
+        return (
+            (number == self.sealed or (number >> 32 == 0 and self.is_asked_for))
+            and self.size_bytes == size_bytes
+            and self.mtime_ns == mtime_ns
+            and self.path == path
+        )
+
+    def differs(self, number: int, size_bytes: int, mtime_ns: int) -> bool:
+        """Whether a file at rest has other bytes under the number that is known."""
+        if number != self.number or self.dirty_since_ns is not None:
+            return False
+        same_size = self.size_bytes in (ANY, size_bytes)
+        if same_size and self.mtime_ns in (ANY, mtime_ns):
+            return False
+        return self.epoch == 0 or self.sealed == number
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a digest is there or on its way."""
+        return self.sealed is not None or self.ticket is not None
+
     @property
     def owes_answer(self) -> bool:
         """Whether rows name the newest version and neither a digest nor a reason followed."""

@@ -82,17 +82,31 @@ class Observer:
         """Take events, oldest first; their texts are in the store already."""
         event = None
         for event in events:
-            kind = event.kind
-            if kind in _TOUCHES:
-                self._on_touch(event, self._path(event, texts))
-            elif kind == _CLOSE_WRITE:
-                self._versions.on_close(event)
-            elif kind in _OPENED:
-                self._on_opened(event, texts)
-            else:
-                self._on_life_or_name(event, texts.claim(event.text) if event.text else None)
+            self.take(event, texts)
         if event is not None:
             texts.renew(event.at_ns)
+
+    @property
+    def processes(self) -> Processes:
+        """Who is who."""
+        return self._processes
+
+    @property
+    def is_scoped(self) -> bool:
+        """Whether paths decide what is recorded."""
+        return self._scoped
+
+    def take(self, event: Event, texts: TextStore) -> None:
+        """Take one event."""
+        kind = event.kind
+        if kind in _TOUCHES:
+            self._on_touch(event, self._path(event, texts))
+        elif kind == _CLOSE_WRITE:
+            self._versions.on_close(event)
+        elif kind in _OPENED:
+            self._on_opened(event, texts)
+        else:
+            self._on_life_or_name(event, texts.claim(event.text) if event.text else None)
 
     def _on_life_or_name(self, event: Event, found: Texts | None) -> None:
         kind = event.kind

@@ -65,6 +65,11 @@ class Bound:
     """Versions that a process's counts for one file belong to."""
 
     mount_ns: int
+    # Rows that wait to be taken and that its counts are added to, each with the number of takes.
+    read_row: list[Any] | None = None
+    write_row: list[Any] | None = None
+    read_take: int = -1
+    write_take: int = -1
     read: FileVersion | None = None
     read_path: str = ""  # one file may be read by one name and written by another
     pending: PendingRead | None = None
@@ -84,31 +89,60 @@ class VersionRows:
     _accesses: dict[tuple[ProcessKey, FileVersion, int, str], list[Any]] = field(
         default_factory=dict
     )
+    _rows: list[list[Any]] = field(default_factory=list)  # the same, found through a Bound
+    _takes: int = 0
     _bound: dict[ProcessKey, dict[FileKey, Bound]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._digests) + len(self._accesses)
+        return len(self._digests) + len(self._accesses) + len(self._rows)
 
     def take(self) -> list[AccessRow | DigestRow]:
         """Rows since the last call; accesses of the same kind are one row."""
-        rows: list[AccessRow | DigestRow] = list(map(_access_row, self._accesses.values()))
+        rows: list[AccessRow | DigestRow] = list(map(_access_row, self._rows))
+        rows += map(_access_row, self._accesses.values())
         rows += self._digests
-        self._accesses, self._digests = {}, []
+        self._rows, self._accesses, self._digests = [], {}, []
+        self._takes += 1
         return rows
 
-    def _add(self, row: list[Any]) -> None:
-        """Add the fields of an AccessRow to the one of its kind; the list is kept."""
+    def _add(self, row: list[Any]) -> list[Any]:
+        """Add the fields of an AccessRow to the one of its kind and return that; lists are kept."""
         key = (row[0], row[1], row[3], row[2])
         known = self._accesses.setdefault(key, row)
-        if known is row:
+        if known is not row:
+            _add_up(known, row)
+        return known
+
+    def _read(self, bound: Bound, row: list[Any]) -> None:
+        """Add a read to what the process's counts for the file are added to."""
+        known = bound.read_row
+        if known is not None and bound.read_take == self._takes and known[1:4] == row[1:4]:
+            _add_up(known, row)
             return
-        known[_OPS] += row[_OPS]
-        known[_BYTES] += row[_BYTES]
-        known[_FIRST_NS] = min(known[_FIRST_NS], row[_FIRST_NS])
-        known[_LAST_NS] = max(known[_LAST_NS], row[_LAST_NS])
-        may_write = known[_FLAGS] & row[_FLAGS] & _MAY_WRITE  # one that was seen is proof
-        known[_FLAGS] = (known[_FLAGS] | row[_FLAGS]) & ~_MAY_WRITE | may_write
-        known[_MOUNT_NS] = row[_MOUNT_NS]
+        bound.read_row, bound.read_take = row, self._takes
+        self._rows.append(row)
+
+    def _written(self, bound: Bound, row: list[Any]) -> None:
+        known = bound.write_row
+        if known is not None and bound.write_take == self._takes and known[1:4] == row[1:4]:
+            _add_up(known, row)
+            return
+        bound.write_row, bound.write_take = row, self._takes
+        self._rows.append(row)
+
+    def settled_read(
+        self, process: ProcessKey, state: FileState, number: int, at_ns: int, mount_ns: int
+    ) -> None:
+        """A read of content that is known already, or that is being hashed."""
+        files = self._bound.get(process)
+        if files is None:
+            files = self._bound[process] = {}
+        bound = files.get(state.key)
+        if bound is None:
+            bound = files[state.key] = Bound(mount_ns)
+        version, path = state.version(number), text_of(state.path)
+        bound.read, bound.read_path, bound.pending = version, path, None
+        self._read(bound, [process, version, path, _READ, 0, 0, at_ns, at_ns, 0, mount_ns])
 
     def is_writing(self, process: ProcessKey, key: FileKey, version: FileVersion) -> bool:
         """Whether the process itself makes that version."""
@@ -130,10 +164,14 @@ class VersionRows:
         version: FileVersion, flags: int, *, ops: int,
     ) -> None:  # fmt: skip
         """A touch, with the version that it saw; its calls are counted by the aggregate."""
-        path = text_of(state.path)
+        path, at_ns = text_of(state.path), event.at_ns
+        if event.flags & _REMARKED:
+            flags |= flags_of(event)
+        row = [process, version, path, op, ops, 0, at_ns, at_ns, flags, event.mount_ns]
         if op == _READ:
             bound = self.bind(process, state, event)
             bound.read, bound.read_path, bound.pending = version, path, None
+            self._read(bound, row)
         elif op in (_WRITE, _TRUNCATE):
             bound = self.bind(process, state, event)
             bound.write_path = path
@@ -144,10 +182,9 @@ class VersionRows:
                 bound.proven = True
             if op == _TRUNCATE and bound.write is None:
                 bound.write_op = op
-        at_ns = event.at_ns
-        if event.flags & _REMARKED:
-            flags |= flags_of(event)
-        self._add([process, version, path, op, ops, 0, at_ns, at_ns, flags, event.mount_ns])
+            self._written(bound, row)
+        else:
+            self._add(row)
 
     def on_counts(self, process: ProcessKey, key: FileKey, read: Counts, written: Counts) -> None:
         """Calls and bytes since the last drain, for versions bound by earlier touches."""
@@ -159,21 +196,19 @@ class VersionRows:
             bound.pending.counts.bytes += read.bytes
             bound.pending.counts.last_ns = max(bound.pending.counts.last_ns, read.last_ns)
         elif read.ops and bound.read is not None:
-            names = bound.read, bound.read_path
-            self._count(process, bound.mount_ns, *names, wire.ACCESS_OP_READ, read)
+            last_ns = read.last_ns  # when it began is what the touch said
+            self._read(bound, [
+                process, bound.read, bound.read_path, _READ, read.ops, read.bytes,
+                last_ns, last_ns, 0, bound.mount_ns,
+            ])  # fmt: skip
         if written.ops and bound.write is not None:
-            names = bound.write, bound.write_path
-            flags = 0 if bound.proven else _MAY_WRITE
-            self._count(process, bound.mount_ns, *names, bound.write_op, written, flags)
+            self._count_written(process, bound, written)
 
     def unmapped(self, process: ProcessKey, key: FileKey, at_ns: int) -> None:
         """A shared writable mapping ended: until then it may have been written."""
         bound = self._bound.get(process, {}).get(key)
-        if bound is None or bound.write is None:
-            return
-        flags = 0 if bound.proven else _MAY_WRITE
-        names = bound.write, bound.write_path, bound.write_op
-        self._count(process, bound.mount_ns, *names, Counts(0, 0, at_ns), flags)
+        if bound is not None and bound.write is not None:
+            self._count_written(process, bound, Counts(0, 0, at_ns))
 
     def unmapped_all(self, process: ProcessKey, at_ns: int) -> None:
         """The process ended, its mappings with it."""
@@ -181,15 +216,11 @@ class VersionRows:
             if bound.mapped:
                 self.unmapped(process, key, at_ns)
 
-    def _count(
-        self, process: ProcessKey, mount_ns: int, version: FileVersion, path: str,
-        op: int, counts: Counts, flags: int = 0,
-    ) -> None:  # fmt: skip
-        # when it began is what the touch said; the table's row may be older than this use
-        last_ns = counts.last_ns
-        self._add([
-            process, version, path, op, counts.ops, counts.bytes,
-            last_ns, last_ns, flags, mount_ns,
+    def _count_written(self, process: ProcessKey, bound: Bound, counts: Counts) -> None:
+        last_ns, flags = counts.last_ns, 0 if bound.proven else _MAY_WRITE
+        self._written(bound, [
+            process, bound.write, bound.write_path, bound.write_op, counts.ops, counts.bytes,
+            last_ns, last_ns, flags, bound.mount_ns,
         ])  # fmt: skip
 
     def forget_process(self, process: ProcessKey) -> None:
@@ -200,13 +231,14 @@ class VersionRows:
         """A read that waited: its version is known now."""
         counts = read.counts
         last_ns = max(counts.last_ns, read.at_ns)
-        self._add([
+        row = self._add([
             read.process, version, read.path, read.op, counts.ops, counts.bytes,
             read.at_ns, last_ns, read.flags, read.mount_ns,
         ])  # fmt: skip
         bound = self._bound.get(read.process, {}).get(state.key)
         if bound is not None and bound.pending is read:
             bound.pending, bound.read, bound.read_path = None, version, read.path
+            bound.read_row, bound.read_take = row, self._takes
 
     def settle_torn(self, state: FileState, reads: tuple[PendingRead, ...]) -> None:
         """Reads that saw half of an epoch, and nobody will know which half."""
@@ -233,6 +265,17 @@ class VersionRows:
         self._digests.append(
             DigestRow(version, _STATES[how], 0, reason=why, path=text_of(state.path))
         )
+
+
+def _add_up(known: list[Any], row: list[Any]) -> None:
+    """Add the fields of an AccessRow to another of the same process, version, path and kind."""
+    known[_OPS] += row[_OPS]
+    known[_BYTES] += row[_BYTES]
+    known[_FIRST_NS] = min(known[_FIRST_NS], row[_FIRST_NS])
+    known[_LAST_NS] = max(known[_LAST_NS], row[_LAST_NS])
+    may_write = known[_FLAGS] & row[_FLAGS] & _MAY_WRITE  # one that was seen is proof
+    known[_FLAGS] = (known[_FLAGS] | row[_FLAGS]) & ~_MAY_WRITE | may_write
+    known[_MOUNT_NS] = row[_MOUNT_NS]
 
 
 def flags_of(event: Event) -> int:

@@ -14,6 +14,7 @@ from whence_proto.v1 import ingest_pb2 as wire
 from whenced.file_state import Counts, FileState, PendingRead, is_of_size
 from whenced.hash_jobs import RETRY_NS, HashJobs, is_worth_retrying
 from whenced.hash_messages import ANY, DIGESTED
+from whenced.path_index import PathIndex
 from whenced.record import Flag, Kind
 from whenced.rows import FileVersion, ProcessKey, text_of
 from whenced.version_rows import OPS, READ, READS, SEEN, SEEN_BY, VersionRows, flags_of
@@ -44,7 +45,7 @@ class Versions:
     jobs: HashJobs
     out: VersionRows = field(default_factory=VersionRows)
     _states: OrderedDict[FileKey, FileState] = field(default_factory=OrderedDict)
-    _by_path: dict[tuple[int, bytes], FileKey] = field(default_factory=dict)
+    _names: PathIndex = field(default_factory=PathIndex)
     _by_writer: dict[int, set[FileKey]] = field(default_factory=dict)
     sealed_outputs: int = 0
     states_limit: int = _MAX_STATES
@@ -61,6 +62,23 @@ class Versions:
         if kind == Kind.OPEN_WRITE:
             return self._on_open(state, event, process)
         return self._on_write(state, event, process, OPS[kind])
+
+    def settled(
+        self, identity: tuple[int, int, int], content: tuple[int, int, int], path: bytes
+    ) -> FileState | None:
+        """The file of a read that changes nothing known of it; None: on_touch() has to look.
+
+        ``content`` is (version, size in bytes, mtime) as the read saw it.
+        """
+        key: Any = identity  # equal to its FileKey
+        state: FileState | None = self._states.get(key)
+        if state is None or not state.is_settled(content, path):
+            return None
+        number = content[0]
+        if number >> 32 == state.number >> 32:
+            state.promised = number
+        self._states.move_to_end(state.key)
+        return state
 
     def on_close(self, event: Event) -> None:
         """A descriptor that could write was closed: perhaps the last."""
@@ -171,27 +189,18 @@ class Versions:
 
     def at_path(self, mount_ns: int, path: bytes) -> FileState | None:
         """The file that was last seen under a name."""
-        key = self._by_path.get((mount_ns, path))
+        key = self._names.get(mount_ns, path)
         return None if key is None else self._states.get(key)
 
     def renamed(self, mount_ns: int, old: bytes, new: bytes, *, directory: bool) -> None:
         """A file or a directory has another name: look for its bytes there."""
-        moves = [(old, new)]
-        if directory:
-            prefix = old + b"/"
-            below = [p for ns, p in self._by_path if ns == mount_ns and p.startswith(prefix)]
-            moves = [(path, new + path[len(old) :]) for path in below]
-        for before, after in moves:
-            key = self._by_path.pop((mount_ns, before), None)
-            if key is None:
-                continue
-            self._by_path[mount_ns, after] = key
+        for key, after in self._names.move(mount_ns, old, new, directory=directory):
             if (state := self._states.get(key)) is not None:
                 state.path = after
 
     def linked(self, mount_ns: int, new: bytes, state: FileState) -> None:
         """A file got a (further) name: the newest is where it is looked for."""
-        self._by_path[mount_ns, new] = state.key
+        self._names.put(mount_ns, new, state.key)
         state.path = new
 
     def of_key(self, key: FileKey | None) -> FileState | None:
@@ -206,7 +215,7 @@ class Versions:
         """A file that only a path led to."""
         state = self._states.setdefault(key, FileState(key, self.start, path))
         state.mount_ns, state.tgid = event.mount_ns, event.tgid
-        self._by_path[event.mount_ns, path] = key
+        self._names.put(event.mount_ns, path, key)
         return state
 
     def truncated(self, state: FileState, event: Event, process: ProcessKey) -> None:
@@ -342,12 +351,12 @@ class Versions:
         if b"/#" in path and path.endswith(b"/#%d" % event.inode):
             path = state.path  # made without a name (O_TMPFILE): it may have got one since
         if path != state.path:
-            self._forget_name(state)
+            self._names.forget(state.mount_ns, state.path, state.key)
             state.path = path
         if event.flags & _NAMELESS:
-            self._by_path.setdefault((mount_ns, path), state.key)
+            self._names.propose(mount_ns, path, state.key)
         else:
-            self._by_path[mount_ns, path] = state.key
+            self._names.put(mount_ns, path, state.key)
         state.mount_ns, state.magic = mount_ns, event.magic
         state.tgid, state.fd = event.tgid, event.fd
         state.size_bytes, state.mtime_ns = size_bytes, mtime_ns
@@ -363,12 +372,7 @@ class Versions:
 
     def _notice_unseen(self, state: FileState, event: Event) -> None:
         """The same number with another size or time: a change that no hook saw."""
-        if event.version != state.number or state.dirty_since_ns is not None:
-            return
-        same_size = state.size_bytes in (ANY, event.size_bytes)
-        if same_size and state.mtime_ns in (ANY, event.mtime_ns):
-            return
-        if state.epoch == 0 or state.sealed == event.version:
+        if state.differs(event.version, event.size_bytes, event.mtime_ns):
             self._changed_unseen(state)
 
     def _changed_unseen(self, state: FileState) -> None:
@@ -384,16 +388,11 @@ class Versions:
         state.sealed, state.promised = None, None
         state.size_bytes, state.mtime_ns = ANY, ANY
 
-    def _forget_name(self, state: FileState) -> None:
-        name = (state.mount_ns, state.path)
-        if self._by_path.get(name) == state.key:  # another file may be called that by now
-            del self._by_path[name]
-
     def _drop_oldest(self) -> None:
         key, state = self._states.popitem(last=False)
         if state.is_needed:
             self._states[key] = state  # to the young end
             return
-        self._forget_name(state)
+        self._names.forget(state.mount_ns, state.path, key)
         if state.unseen:
             self._unseen[key] = state.unseen

@@ -18,7 +18,6 @@ from tests.kernel.seen import Seen
 from tests.scope import Scope
 
 from whenced import host, plan
-from whenced.event import events
 from whenced.hash_jobs import HashJobs
 from whenced.hash_messages import HashReply
 from whenced.host_names import HostNames
@@ -30,6 +29,7 @@ from whenced.observer import Observer
 from whenced.processes import Processes
 from whenced.record import Kind, Rows
 from whenced.resolve import Resolver
+from whenced.settled_reads import Drains
 from whenced.text import TextStore
 from whenced.versions import Versions
 
@@ -62,7 +62,7 @@ class Witness:
             if count:
                 self.received[CLASS_OF[Kind(kind)]] += count
         self.records.append(rows)
-        self.observer.handle(events(rows), self.texts)
+        Drains(self.observer, self.versions).handle(rows, self.texts)
 
     def swap(self) -> None:
         """Retire the table of counts and take it."""
