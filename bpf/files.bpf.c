@@ -201,6 +201,9 @@ static __always_inline void use_read(struct touch *touch, struct whence_use_key 
 	send_touch(touch, number);
 }
 
+/* Of whence_use.touched: no kind of record has this bit. */
+#define MAPPED_BIT 30
+
 static __always_inline void use_write(struct touch *touch, struct whence_use_key *key,
 				      struct whence_use *use)
 {
@@ -214,7 +217,9 @@ static __always_inline void use_write(struct touch *touch, struct whence_use_key
 	__sync_fetch_and_add(&use->write_ops, 1);
 	__sync_fetch_and_add(&use->write_bytes, touch->bytes);
 	use->last_write_ns = bpf_ktime_get_boot_ns();
-	if (!is_first(use, touch->kind) && use->write_epoch == epoch_of(number))
+	/* a mapping is told although the file was written before: it has an end of its own */
+	if (!is_first(use, touch->flags & WHENCE_F_MAY_WRITE ? MAPPED_BIT : touch->kind) &&
+	    use->write_epoch == epoch_of(number))
 		return;
 	use->write_epoch = epoch_of(number);
 	send_touch(touch, number);
