@@ -18,7 +18,7 @@ from whence_collector.answers_content import (
     reads_by,
     versions_of,
 )
-from whence_collector.answers_names import names_now
+from whence_collector.answers_names import names_now, versions_named
 from whence_collector.answers_origin import Origin, origins, tell
 from whence_collector.answers_path import held_at, path_version
 from whence_collector.errors import InvalidRequest, NotFound
@@ -89,7 +89,10 @@ def _story(reader: Reader, graph: Graph, artifact: Artifact, request: wire.FindR
     ended = {run_id: run.ended_unix_ns for run_id, run in runs.items()}
     names = names_now(reader, made, ended)
     copies = _copies(reader, version_ids, made) if len(made) > 1 else set()
-    made.sort(key=lambda each: _rank(each, names[each], copies, runs[each.run_id].host, request))
+    named = versions_named(reader, request.path) if len(made) > 1 else frozenset()
+    made.sort(
+        key=lambda each: _rank(each, names[each], named, copies, runs[each.run_id].host, request)
+    )
     told = origins(reader, graph, made[:1])
     consumers = [
         run_id
@@ -113,12 +116,20 @@ def _copies(reader: Reader, version_ids: list[int], made: list[Made]) -> set[str
 
 
 def _rank(
-    made: Made, name: str, copies: Collection[str], host: str, request: wire.FindRequest
+    made: Made,
+    name: str,
+    named: Collection[int],
+    copies: Collection[str],
+    host: str,
+    request: wire.FindRequest,
 ) -> int:
-    """Order productions: of the very path that was asked for, then what is no mere copy."""
-    if name == request.path and request.host in ("", host):
-        return 0
-    return 2 if made.run_id in copies else 1
+    """Order productions: of the very path that was asked for, then what is no mere copy.
+
+    A file that got the path as a further name (a hard link) is of that path too.
+    """
+    if (name == request.path or made.version_id in named) and request.host in ("", host):
+        return 0 if name == request.path else 1
+    return 3 if made.run_id in copies else 2
 
 
 def _tell_story(reader: Reader, story: _Story, reply: wire.FindReply) -> None:

@@ -19,6 +19,17 @@ LATER_CHANGES = """
 SELECT process_id, change, path_id, new_path_id, at_unix_ns, version_id, directory
 FROM name_change WHERE at_unix_ns > ? AND (directory OR {among_versions}) ORDER BY at_unix_ns
 """
+# Files that got a name by a rename, a link or an exchange; a deletion gives none.
+NAMED = """
+SELECT DISTINCT c.version_id FROM name_change c JOIN path n ON n.path_id = c.new_path_id
+WHERE n.path = ? AND c.version_id IS NOT NULL
+"""
+
+
+def versions_named(reader: Reader, path: str) -> frozenset[int]:
+    """Return the versions that were given a path as a name after they were written."""
+    rows = reader.rows(NAMED, (path,)) if path else ()
+    return frozenset(version_id for (version_id,) in rows)
 
 
 def names_now(reader: Reader, made: Sequence[Made], ended_ns: Mapping[str, int]) -> dict[Made, str]:

@@ -159,6 +159,24 @@ def test_copy_is_a_production_of_its_own_that_leads_to_the_original(asked: Asked
     ]
 
 
+def test_a_hard_link_is_answered_by_the_maker_of_the_file_that_it_names(asked: Asked) -> None:
+    pipeline(asked)
+    host = asked.host
+    for version, path in ((7, "/d/copy.pt"), (8, "/d/later.pt")):
+        copy = host.spawn(None, "cp", "model.pt", path)
+        host.read(copy, 4, "/d/model.pt")
+        host.write(copy, version, path)
+        host.end(copy)
+        host.digest(version, "model")
+    link = host.spawn(None, "ln", "copy.pt", "linked.pt")
+    host.link(link, "/d/copy.pt", "/d/linked.pt", 7)
+    host.end(link)
+    asked.machine.deliver()
+    reply = asked.find("model", path="/d/linked.pt", host="node")
+
+    assert reply.productions[0].run.command == "cp model.pt /d/copy.pt"
+
+
 def test_content_that_was_only_read_has_consumers_and_no_production(asked: Asked) -> None:
     pipeline(asked)
     reply = asked.find("raw")
