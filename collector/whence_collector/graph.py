@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from whence_collector.lineage import Edge, Lineage, Reached
+from whence_collector.edge_arrays import PIPE_NS
+from whence_collector.lineage import Lineage, Reached
 from whence_collector.path_classes import PathClasses
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 COUNTED = "SELECT (SELECT max(revision) FROM lineage_revision), count(*) FROM run_dependency"
 NEW_EDGES = """
-SELECT rowid, child_run_id, parent_run_id, coalesce(read_ns, 0), written_ns
-FROM run_dependency WHERE rowid > ? ORDER BY rowid
+SELECT rowid, child_run_id, parent_run_id, coalesce(read_ns, 0) AS read_ns,
+    coalesce(written_ns, ?) AS written_ns
+FROM run_dependency WHERE rowid > ?
 """
 
 
@@ -62,7 +64,13 @@ class Graph:
         self._revision = revision
 
     def _load(self, reader: Reader) -> None:
-        for rowid, child, parent, read_ns, written_ns in reader.rows(NEW_EDGES, (self._last_row,)):
-            self._lineage.add(Edge(child, parent, read_ns, written_ns))
-            self._last_row = rowid
-            self._edges += 1
+        new = reader.arrays(NEW_EDGES, (PIPE_NS, self._last_row))
+        if len(new["rowid"]):
+            self._lineage.add_all(
+                new["child_run_id"].tolist(),
+                new["parent_run_id"].tolist(),
+                new["read_ns"],
+                new["written_ns"],
+            )
+            self._last_row = int(new["rowid"].max())
+            self._edges += len(new["rowid"])

@@ -1,20 +1,27 @@
 """Which runs came before or after a run: a closure that respects time, in memory. Pure.
 
 A parent's inputs count only if first read before the last write of what was taken from it; so
-each run is reached with a bound, and the widest bound over all ways counts.
+each run is reached with a bound, and the widest bound over all ways counts. The walk takes a whole
+rim of runs at a time, as arrays, and goes on from those whose bound it widened.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from whence_collector.edge_arrays import PIPE_NS, Columns, EdgeArrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from whence_collector.edge_arrays import Flags, Ints, Side
 
 ALWAYS = 2**63 - 1  # the bound that lets everything count, Unix ns
+FEW = 4  # runs of a rim that are quicker one by one
+_NOT_REACHED = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,7 @@ class Edge:
     written_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """How a run is reached: the bound on its own reads (or writes), steps away, and by a file."""
 
     bound_ns: int
@@ -40,80 +46,145 @@ class Lineage:
     """The graph of runs, by child and by parent."""
 
     def __init__(self, edges: Iterable[Edge] = ()) -> None:
-        self._above: defaultdict[str, set[Edge]] = defaultdict(set)
-        self._below: defaultdict[str, set[Edge]] = defaultdict(set)
+        self._number: dict[str, int] = {}
+        self._names: list[str] = []
+        self._edges = EdgeArrays()
+        self._noted: Ints = np.zeros(0, np.int64)
         for edge in edges:
             self.add(edge)
 
     def add(self, edge: Edge) -> None:
         """Add an edge; a run never depends on itself."""
-        if edge.child != edge.parent:
-            self._above[edge.child].add(edge)
-            self._below[edge.parent].add(edge)
+        written_ns = PIPE_NS if edge.written_ns is None else edge.written_ns
+        self.add_all([edge.child], [edge.parent], np.array([edge.read_ns]), np.array([written_ns]))
+
+    def add_all(
+        self, children: Sequence[str], parents: Sequence[str], read_ns: Ints, written_ns: Ints
+    ) -> None:
+        """Add edges as equally long columns; written_ns is PIPE_NS for a pipe."""
+        columns = self._numbers(children), self._numbers(parents)
+        self._edges.add(Columns(*columns, read_ns, written_ns))
 
     def upstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
         """Return the runs that the starts came from, starts included with 0 hops.
 
         starts holds, per run, the time before which its reads count (ALWAYS for all of them).
         """
-        bounds: dict[str, int] = {}
-        queue = [(-bound, run_id) for run_id, bound in starts.items()]
-        heapq.heapify(queue)
-        while queue:
-            negative, run_id = heapq.heappop(queue)
-            if run_id in bounds:
-                continue
-            bounds[run_id] = bound = -negative
-            for edge in self._above.get(run_id, ()):
-                if edge.read_ns <= bound and edge.parent not in bounds:
-                    written = bound if edge.written_ns is None else edge.written_ns
-                    heapq.heappush(queue, (-min(bound, written), edge.parent))
-        return self._measured(bounds, starts, up=True)
+        return self._walk(starts, up=True)
 
     def downstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
         """Return the runs that came from the starts, starts included with 0 hops.
 
         starts holds, per run, the time after which its writes count (0 for all of them).
         """
-        since: dict[str, int] = {}
-        queue = [(at_ns, run_id) for run_id, at_ns in starts.items()]
-        heapq.heapify(queue)
-        while queue:
-            at_ns, run_id = heapq.heappop(queue)
-            if run_id in since:
-                continue
-            since[run_id] = at_ns
-            for edge in self._below.get(run_id, ()):
-                carries = edge.written_ns is None or edge.written_ns >= at_ns
-                if carries and edge.child not in since:
-                    heapq.heappush(queue, (max(at_ns, edge.read_ns), edge.child))
-        return self._measured(since, starts, up=False)
+        return self._walk(starts, up=False)
 
-    def _measured(
-        self, bounds: Mapping[str, int], starts: Iterable[str], *, up: bool
-    ) -> dict[str, Reached]:
+    def _walk(self, starts: Mapping[str, int], *, up: bool) -> dict[str, Reached]:
+        known = {run_id: bound for run_id, bound in starts.items() if run_id in self._number}
+        rim = np.array([self._number[run_id] for run_id in known], np.int64)
+        sign = 1 if up else -1  # downstream the least time is the widest bound
+        bounds = np.full(len(self._names), _NOT_REACHED)
+        self._noted = np.zeros(len(self._names), np.int64)
+        bounds[rim] = np.array(list(known.values()), np.int64) * sign
+        self._widen(bounds, rim, up=up)
+        hops, by_file = self._measure(bounds, rim, up=up)
+        at = np.flatnonzero(bounds != _NOT_REACHED)
+        found = {run_id: Reached(bound, 0, by_file=True) for run_id, bound in starts.items()}
+        columns = (each.tolist() for each in (bounds[at] * sign, hops[at], by_file[at]))
+        names = map(self._names.__getitem__, at.tolist())
+        found.update(zip(names, map(Reached._make, zip(*columns, strict=True)), strict=True))
+        return found
+
+    def _widen(self, bounds: Ints, rim: Ints, *, up: bool) -> None:
+        """Raise the bounds of all that can be reached from the rim to their greatest values."""
+        sides = tuple(self._edges.sides(up=up))
+        while len(rim):
+            rim = (
+                self._widened(sides, bounds, rim)
+                if len(rim) > FEW
+                else _widened(sides, bounds, rim)
+            )
+
+    def _widened(self, sides: Sequence[Side], bounds: Ints, rim: Ints) -> Ints:
+        """Raise the bounds next to the rim; return the runs whose bound rose."""
+        reached = []
+        for side in sides:
+            owner, edges = side.edges_of(rim)
+            bound = bounds[rim][owner]
+            admitted = side.gate[edges] <= bound
+            edges = edges[admitted]
+            other = side.other[edges]
+            widest = np.minimum(bound[admitted], side.gives[edges])
+            wider = widest > bounds[other]
+            np.maximum.at(bounds, other[wider], widest[wider])
+            reached.append(other[wider])
+        return self._each_once(reached)
+
+    def _measure(self, bounds: Ints, rim: Ints, *, up: bool) -> tuple[Ints, Flags]:
         """Count the fewest steps to each run along edges that its bound admits."""
-        hops = dict.fromkeys(starts, 0)
-        by_file = set(hops)
-        queue = deque(hops)
-        while queue:
-            run_id = queue.popleft()
-            for edge in (self._above if up else self._below).get(run_id, ()):
-                other = edge.parent if up else edge.child
-                if not _admits(edge, bounds[run_id], up=up):
-                    continue
-                if edge.written_ns is not None:
-                    by_file.add(other)
-                if other not in hops:
-                    hops[other] = hops[run_id] + 1
-                    queue.append(other)
-        return {
-            run_id: Reached(bound, hops[run_id], run_id in by_file)
-            for run_id, bound in bounds.items()
-        }
+        sides = tuple(self._edges.sides(up=up))
+        hops = np.full(len(bounds), -1)
+        by_file = np.zeros(len(bounds), np.bool_)
+        hops[rim], by_file[rim] = 0, True
+        steps = 0
+        while len(rim):
+            steps += 1
+            step = self._step if len(rim) > FEW else _step
+            rim = step(sides, bounds, rim, by_file)
+            rim = rim[hops[rim] < 0]
+            hops[rim] = steps
+        return hops, by_file
+
+    def _step(self, sides: Sequence[Side], bounds: Ints, rim: Ints, by_file: Flags) -> Ints:
+        """Return the runs next to the rim, and note which of them a file leads to."""
+        reached = []
+        for side in sides:
+            owner, edges = side.edges_of(rim)
+            edges = edges[side.gate[edges] <= bounds[rim][owner]]
+            by_file[side.other[edges[side.is_file[edges]]]] = True
+            reached.append(side.other[edges])
+        return self._each_once(reached)
+
+    def _each_once(self, parts: list[Ints]) -> Ints:
+        """Return each run of several lists once: of its places the one that was noted last."""
+        runs: Ints = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        places = np.arange(len(runs))
+        self._noted[runs] = places
+        once: Ints = runs[self._noted[runs] == places]
+        return once
+
+    def _numbers(self, run_ids: Sequence[str]) -> Ints:
+        """Return the number of each run, giving new ones to runs that were never named."""
+        number = self._number
+        for run_id in dict.fromkeys(run_ids):
+            if run_id not in number:
+                number[run_id] = len(self._names)
+                self._names.append(run_id)
+        return np.fromiter(map(number.__getitem__, run_ids), np.int64, len(run_ids))
 
 
-def _admits(edge: Edge, bound_ns: int, *, up: bool) -> bool:
-    if up:
-        return edge.read_ns <= bound_ns
-    return edge.written_ns is None or edge.written_ns >= bound_ns
+def _widened(sides: Sequence[Side], bounds: Ints, rim: Ints) -> Ints:
+    """Do as Lineage._widened for a few runs: a chain of them would cost 50 us a link in arrays."""
+    reached = set()
+    for run in rim.tolist():
+        bound = int(bounds[run])
+        for side in sides:
+            for other, gate, gives, _ in side.of(run):
+                if gate <= bound and min(bound, gives) > bounds[other]:
+                    bounds[other] = min(bound, gives)
+                    reached.add(other)
+    return np.array(list(reached), np.int64)
+
+
+def _step(sides: Sequence[Side], bounds: Ints, rim: Ints, by_file: Flags) -> Ints:
+    """Do as Lineage._step for a few runs."""
+    reached = set()
+    for run in rim.tolist():
+        bound = int(bounds[run])
+        for side in sides:
+            for other, gate, _, is_file in side.of(run):
+                if gate <= bound:
+                    reached.add(other)
+                    if is_file:
+                        by_file[other] = True
+    return np.array(list(reached), np.int64)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from whence_collector import edge_arrays, lineage
 from whence_collector.lineage import ALWAYS, Edge, Lineage, Reached
 from whence_collector.store import Store
 
@@ -84,6 +85,47 @@ def test_closures_agree_with_sql(store: Store, edges: list[Edge], bound: int) ->
 
     assert in_sql(store, edges, UP, bound) == up
     assert in_sql(store, edges, DOWN, bound) == down
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(EDGES, max_size=4), bound=st.integers(0, 30), few=st.sampled_from([0, 1, 4]))
+def test_edges_that_come_later_count_as_those_that_were_there(
+    monkeypatch: pytest.MonkeyPatch, pieces: list[list[Edge]], bound: int, few: int
+) -> None:
+    """Whichever layer they are in: the small one is joined now and then."""
+    monkeypatch.setattr(edge_arrays, "SMALL", 5)
+    monkeypatch.setattr(lineage, "FEW", few)
+    grown = Lineage()
+    for piece in pieces:
+        for edge in piece:
+            grown.add(edge)
+        grown.upstream({"run0": bound})
+    edges = [edge for piece in pieces for edge in piece]
+
+    assert Lineage(edges).downstream({"run1": bound}) == grown.downstream({"run1": bound})
+    assert by_hand(edges, "run0", bound) == grown.upstream({"run0": bound})
+
+
+def by_hand(edges: list[Edge], start: str, bound: int) -> dict[str, Reached]:
+    """Answer upstream the slow way: widen until nothing changes, then count steps."""
+    bounds = {start: bound}
+    for _ in edges:
+        for edge in edges:
+            if edge.child in bounds and edge.read_ns <= bounds[edge.child]:
+                written = bounds[edge.child] if edge.written_ns is None else edge.written_ns
+                widest = min(bounds[edge.child], written)
+                bounds[edge.parent] = max(widest, bounds.get(edge.parent, widest))
+    hops, files = {start: 0}, {start}
+    ways = [
+        edge
+        for edge in edges
+        if edge.child != edge.parent and edge.read_ns <= bounds.get(edge.child, -1)
+    ]
+    for _ in bounds:
+        for edge in ways:
+            hops[edge.parent] = min(hops.get(edge.child, 99) + 1, hops.get(edge.parent, 99))
+    files |= {edge.parent for edge in ways if edge.written_ns is not None}
+    return {run: Reached(each, hops[run], run in files) for run, each in bounds.items()}
 
 
 def test_input_read_after_the_output_was_written_does_not_count() -> None:
