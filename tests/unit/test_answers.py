@@ -169,7 +169,7 @@ def test_a_hard_link_is_answered_by_the_maker_of_the_file_that_it_names(asked: A
         host.end(copy)
         host.digest(version, "model")
     link = host.spawn(None, "ln", "copy.pt", "linked.pt")
-    host.link(link, "/d/copy.pt", "/d/linked.pt", 7)
+    host._name(link, 2, "/d/copy.pt", "/d/linked.pt", 7)
     host.end(link)
     asked.machine.deliver()
     reply = asked.find("model", path="/d/linked.pt", host="node")

@@ -233,10 +233,6 @@ class Host:
         """Rename a file, or a folder where no version is given."""
         self._name(process, 1, old, new, version)
 
-    def link(self, process: ProcessRow, old: str, new: str, version: int) -> None:
-        """Give a file a further name."""
-        self._name(process, 2, old, new, version)
-
     def delete(self, process: ProcessRow, path: str, version: int | None = None) -> None:
         """Delete a file."""
         self._name(process, 3, path, "", version)
