@@ -17,7 +17,7 @@ FUZZ ?=
 SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench soak fuzz wheel install uninstall clean
+.PHONY: help setup up down demo test check proto bench soak fuzz wheel install uninstall clean gpuproof
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: ## set up, check, and run every test
 	@tools/setup.sh tests
 	@$(MAKE) --no-print-directory check
 	@$(PYTHON_HERE) -m pytest $(TESTS)
+
+gpuproof: setup ## try on a real GPU what is believed of its driver (docs/gpu.md)
+	@$(PYTHON_HERE) -m tests.gpu.proof
 
 proto: setup ## write the wire's Python again from the .proto files
 	@$(PYTHON_HERE) tools/gen_proto.py

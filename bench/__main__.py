@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import fleet, hot_path, idle, latency, overhead, start, volume
+from bench import fleet, hot_path, idle, latency, overhead, spend, start, volume
 from bench.report import Section, to_markdown, with_preface, with_section
 from tools.instance import GroundError
 
@@ -69,6 +69,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "ingest": ingest,
     "fleet": fleet.measure,
     "overhead": overhead.measure,
+    "spend": spend.measure,
 }
 
 
