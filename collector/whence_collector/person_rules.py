@@ -110,9 +110,10 @@ def judge(
 
 
 def _agent(ancestry: Sequence[Seen]) -> tuple[str, Seen | None]:
-    for each in ancestry:
-        if name := agent_name(each):
-            return name, each
+    named = [(name, each) for each in ancestry if (name := agent_name(each))]
+    if named:
+        # The way in for agents says less than the agent that came in by it.
+        return next((pair for pair in named if pair[0] != "mcp"), named[0])
     # The caller's own environment tells of its agent even where a link of the chain is gone.
     for each in ancestry:
         if each.marks:
