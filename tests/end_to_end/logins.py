@@ -56,7 +56,7 @@ class Logins:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=120,
         )
         return done.stdout + done.stderr
 

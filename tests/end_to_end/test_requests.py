@@ -204,17 +204,18 @@ def test_an_agent_cannot_agree_by_any_way(
         f"CLAUDECODE=1 {agree}",
         f"{renamed} -c '{agree}; true'",
         f"bash {script}",
-        f"{agree} < /dev/null > /dev/null 2>&1 | cat; bash -c '{agree}; true'",
+        f"bash -c '{agree}; true'",
+        f"setsid -w {agree}",
         f"{agent} bash -c 'echo \"{exports}; {agree}; exit\" | {ssh_here}'",
         f"{agent} bash -c 'echo \"{exports}; {agree}; exit\" | {ssh_near}'",
         f"{agent} whence-collector --help; {agent} whence-collector principal add eve --kind human "
         "--role approver",
     ]
-    for way in ways:
-        said = person.type(f"timeout 40 true; {way}")
-        assert "AGREED" not in said, way
-        assert state(whence, name) == "filed", (way, said)
-
+    # Nothing but the shell itself reads what is typed; the group runs in that shell.
+    said = person.type(*(f"{{ {way}; }} < /dev/null" for way in ways))
+    assert "AGREED" not in said
+    assert said.count("refused ") >= 8, said
+    assert state(whence, name) == "filed", said
     assert "eve" not in administer(instance, "principal", "list")
     refused = whence.sql("SELECT subject, content FROM audit WHERE action = 'refused'")
     codes = {json.loads(row["content"])["code"] for row in refused if row["subject"] == name}
