@@ -81,8 +81,8 @@ async def tool(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(name, arguments)
     text = "".join(getattr(part, "text", "") for part in result.content)
     assert not result.is_error, text
-    found = result.structured_content or json.loads(text)
-    return found.get("result", found) if set(found) == {"result"} else found
+    found: dict[str, Any] = result.structured_content or json.loads(text)
+    return found["result"] if set(found) == {"result"} else found
 
 
 def as_agent(server: StdioServerParameters, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
