@@ -121,6 +121,7 @@ def build(way: Way) -> MCPServer[Any]:
     """Return the server with all of its tools."""
     server: MCPServer[Any] = MCPServer("whence", instructions=INSTRUCTIONS)
     _add_filing(server, way)
+    _add_amending(server, way)
     _add_following(server, way)
     _add_looking(server, way)
     return server
@@ -181,6 +182,8 @@ def _add_filing(server: MCPServer[Any], way: Way) -> None:
             card = card_of(fields, time.time_ns())
             return _filed(requests.file(card, draft=draft, key=idempotency_key))
 
+
+def _add_amending(server: MCPServer[Any], way: Way) -> None:
     @server.tool()
     def amend_request(
         ctx: Context[Any, Any],

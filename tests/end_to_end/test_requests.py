@@ -166,31 +166,15 @@ for shown in ((), (token,), (ticket,), (ticket, token)):
 """
 
 
-def test_an_agent_cannot_agree_by_any_way(
-    instance: Instance, whence: Whence, person: Logins, place: Path
-) -> None:
-    card = place / "card.yaml"
-    card.write_text(
-        "title: t\nrationale: r\ncompute: 8 x H100 3.2 h\nbudget: 984.00\nreviewers: [maria]\n"
-    )
-    agent, renamed = place / "claude", place / "vim"
-    agent.write_text('#!/bin/bash\n"$@"; true\n')
-    agent.chmod(0o755)
-    renamed.write_bytes(Path("/bin/bash").read_bytes())
-    renamed.chmod(0o755)
-    script = place / "approve.sh"
-    (place / "ways.py").write_text(GRPC)
-    token = administer(instance, "token", "add", "maria").splitlines()[0]
-    alices = administer(instance, "token", "add", "alice").splitlines()[0]
-    filed = person.type(f"WHENCE_TOKEN={alices} {agent} whence request file {card}")
-    assert "filed R-" in filed, filed
-    name = "R-" + filed.split("filed R-")[1].split()[0]
+def ways_to_agree(person: Logins, place: Path, name: str, token: str) -> list[str]:
+    """Return what an agent, or a program that hides what it is, could run to agree."""
+    agent, renamed, script = place / "claude", place / "vim", place / "approve.sh"
     agree = f"whence request approve {name}"
     script.write_text(f"{agree} < /dev/tty\n")
     ssh_here = " ".join(person.ssh("127.0.0.1"))
     ssh_near = " ".join(person.ssh(person.near))
     exports = "; ".join(person.exports())
-    ways = [
+    return [
         f"{agent} {agree}",
         f"{agent} setsid -w {agree}",
         f"{agent} bash -c '(nohup {agree} &) ; sleep 2'",
@@ -211,6 +195,28 @@ def test_an_agent_cannot_agree_by_any_way(
         f"{agent} whence-collector --help; {agent} whence-collector principal add eve --kind human "
         "--role approver",
     ]
+
+
+def test_an_agent_cannot_agree_by_any_way(
+    instance: Instance, whence: Whence, person: Logins, place: Path
+) -> None:
+    card = place / "card.yaml"
+    card.write_text(
+        "title: t\nrationale: r\ncompute: 8 x H100 3.2 h\nbudget: 984.00\nreviewers: [maria]\n"
+    )
+    agent, renamed = place / "claude", place / "vim"
+    agent.write_text('#!/bin/bash\n"$@"; true\n')
+    agent.chmod(0o755)
+    renamed.write_bytes(Path("/bin/bash").read_bytes())
+    renamed.chmod(0o755)
+    (place / "ways.py").write_text(GRPC)
+    token = administer(instance, "token", "add", "maria").splitlines()[0]
+    alices = administer(instance, "token", "add", "alice").splitlines()[0]
+    filed = person.type(f"WHENCE_TOKEN={alices} {agent} whence request file {card}")
+    assert "filed R-" in filed, filed
+    name = "R-" + filed.split("filed R-")[1].split()[0]
+    agree = f"whence request approve {name}"
+    ways = ways_to_agree(person, place, name, token)
     # Nothing but the shell itself reads what is typed; the group runs in that shell.
     said = person.type(*(f"{{ {way}; }} < /dev/null" for way in ways))
     assert "AGREED" not in said
