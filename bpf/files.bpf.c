@@ -234,7 +234,31 @@ static __always_inline void use_once(struct touch *touch, struct whence_use_key 
 	send_touch(touch, version_of(&key->file));
 }
 
-/* Regular files by kind; a pipe or FIFO only as a stream; the rest not at all. */
+/* For the comparison with the kernel's own accounts: see struct whence_moved. */
+static __noinline int note_moved(__u64 bytes, bool is_write, bool is_uring)
+{
+	struct whence_moved *moved;
+
+	moved = bpf_task_storage_get(&elsewhere, bpf_get_current_task_btf()->group_leader, NULL,
+				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!moved)
+		return 0;
+	if (is_uring)
+		__sync_fetch_and_add(is_write ? &moved->written_uring : &moved->read_uring, bytes);
+	else
+		__sync_fetch_and_add(is_write ? &moved->written : &moved->read, bytes);
+	return 0;
+}
+
+/* What is no regular file of a storage: its bytes alone, where the kernel accounts them. */
+static __always_inline void moved_elsewhere(struct touch *touch)
+{
+	if (touch->bytes && !(touch->flags & WHENCE_F_URING) &&
+	    (touch->kind == WHENCE_READ || touch->kind == WHENCE_WRITE))
+		note_moved(touch->bytes, touch->kind == WHENCE_WRITE, false);
+}
+
+/* Regular files by kind; a pipe or FIFO only as a stream; the rest only as bytes. */
 __noinline int use_file(struct touch *touch)
 {
 	struct whence_use_key key;
@@ -246,19 +270,30 @@ __noinline int use_file(struct touch *touch)
 		return 0;
 	inode = typed(struct file, touch->file)->f_inode;
 	type = inode->i_mode & S_IFMT;
-	if (type != S_IFREG && type != S_IFIFO)
-		return type == S_IFBLK ? unseen(typed(struct task_struct, touch->task),
-						WHENCE_UNSEEN_BLOCK_DEVICE)
-				       : 0;
+	if (type != S_IFREG) {
+		moved_elsewhere(touch);
+		if (type == S_IFBLK)
+			return unseen(typed(struct task_struct, touch->task),
+				      WHENCE_UNSEEN_BLOCK_DEVICE);
+		if (type != S_IFIFO)
+			return 0;
+	}
 	key.process = process_of(typed(struct task_struct, touch->task));
 	key.file = file_of(inode);
 	use = known_use(&key);
 	if (!use) {
 		/* what has a row was asked this when the row was made */
-		if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
+		if (is_pseudo(inode->i_sb->s_magic)) {
+			if (type == S_IFREG)
+				moved_elsewhere(touch);
+			return 0;
+		}
+		if (is_excluded())
 			return 0;
 		use = use_of(&key);
 	}
+	if (touch->flags & WHENCE_F_URING && type == S_IFREG && touch->bytes)
+		note_moved(touch->bytes, touch->kind == WHENCE_WRITE, true);
 	if (type == S_IFIFO) {
 		if (touch->kind != WHENCE_READ && touch->kind != WHENCE_WRITE)
 			return 0;

@@ -104,6 +104,14 @@ struct {
 	__type(value, __u32);
 } excluded SEC(".maps");
 
+/* In the leader's storage: what the accounts of the kernel hold beside regular files. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct whence_moved);
+} elsewhere SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
 	__uint(max_entries, 8);

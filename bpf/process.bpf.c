@@ -164,13 +164,13 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
  * end at once may both find none left: whenced takes the first.
  */
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+int BPF_PROG(on_exit, struct task_struct *trusted)
 {
-	struct signal_struct *signal;
+	struct task_struct *task = typed(struct task_struct, trusted);
+	struct signal_struct *signal = task->signal;
 	struct whence_record *record;
+	struct whence_moved *moved;
 
-	task = typed(struct task_struct, task);
-	signal = task->signal;
 	if (signal->live.counter > 0 || !is_observed(task))
 		return 0;
 	record = begin_record(WHENCE_EXIT, WHENCE_CLASS_LIFE);
@@ -180,6 +180,13 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	/* kernel/exit.c wait_task_zombie(): the word that wait(2) reports */
 	record->value = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 							  : task->group_leader->exit_code;
+	moved = bpf_task_storage_get(&elsewhere, trusted->group_leader, NULL, 0);
+	if (moved) {
+		record->version = moved->read;
+		record->size_bytes = moved->written;
+		record->mtime_ns = moved->read_uring;
+		record->other_start_ns = moved->written_uring;
+	}
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }

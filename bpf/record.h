@@ -20,7 +20,12 @@
 enum whence_kind {
 	WHENCE_FORK = 1,	/* process, other = parent */
 	WHENCE_EXEC,		/* process, file = executable, texts */
-	WHENCE_EXIT,		/* process, value = exit code word of wait(2) */
+	/*
+	 * process, value = exit code word of wait(2); of its struct whence_moved:
+	 * version = read, size_bytes = written, mtime_ns = read_uring,
+	 * other_start_ns = written_uring
+	 */
+	WHENCE_EXIT,
 	WHENCE_READ,		/* first read of a file version by a process */
 	WHENCE_WRITE,		/* first write of a file version by a process */
 	WHENCE_OPEN_WRITE,	/* opened for writing: a new version begins */
@@ -263,6 +268,19 @@ struct whence_count {
 /* Records lost by class, of one process: survives the loss of the record. */
 struct whence_loser {
 	__u64 lost[WHENCE_CLASS_COUNT];
+};
+
+/*
+ * Bytes of one process that the table of uses cannot be compared without: by
+ * calls on what is no regular file of a storage, which the kernel accounts
+ * (taskstats read_char, write_char) and we do not capture; and by io_uring on
+ * regular files, which we capture and the kernel does not account.
+ */
+struct whence_moved {
+	__u64 read;
+	__u64 written;
+	__u64 read_uring;
+	__u64 written_uring;
 };
 
 /* whence_alive.flags */

@@ -83,6 +83,7 @@ class Deriver:
         self._book.add(batch.processes, batch.ends, batch.streams)
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
+        self._book.add_accounts(batch.accounts)
         self._follow_capture(batch, writer)
         self._book.blind_spots.add(batch.blind_spots)
         changes = self._book.drain()

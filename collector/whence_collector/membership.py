@@ -74,6 +74,9 @@ class Membership:
         run.known_reason = record.incomplete_reason
         run.known_lost = record.lost_records or 0
         run.unobserved_ns = record.unobserved_ns or 0
+        run.accounted_bytes = record.accounted_bytes or 0
+        run.seen_bytes = record.seen_bytes or 0
+        run.lacking_bytes = run.known_lacking = record.lacking_bytes or 0
         run.code = _stored_code(record)
         run.group_key, run.world_size = record.group_key, record.world_size
         run.attempts = record.attempts
@@ -110,6 +113,7 @@ class Membership:
         winner.live |= loser.live
         winner.last_ns = max(winner.last_ns, loser.last_ns)
         winner.code = winner.code or loser.code
+        _take_gaps(winner, loser)
         for node in loser.members.values():
             node.run = winner
             winner.members[node.row.process_id] = node
@@ -241,6 +245,19 @@ def _line(run: Run) -> list[Run]:
         found.append(above)
         above = above.parent
     return found
+
+
+def _take_gaps(winner: Run, loser: Run) -> None:
+    """What one run lacks, the run that takes it in lacks; an interval counts once."""
+    for why, count in loser.gaps.items():
+        winner.gaps[why] = max(winner.gaps.get(why, 0), count)
+    winner.unobserved += [each for each in loser.unobserved if each not in winner.unobserved]
+    winner.unobserved_ns = max(winner.unobserved_ns, loser.unobserved_ns)
+    winner.known_reason = winner.known_reason or loser.known_reason
+    winner.known_lost = max(winner.known_lost, loser.known_lost)
+    winner.accounted_bytes += loser.accounted_bytes
+    winner.seen_bytes += loser.seen_bytes
+    winner.lacking_bytes += loser.lacking_bytes
 
 
 def _retell(run: Run, node: Node) -> None:

@@ -153,6 +153,38 @@ class LossRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountRow:
+    """The kernel's account of a process that ended, and what was seen of it."""
+
+    process_id: int
+    at_unix_ns: int
+    read_bytes: int
+    written_bytes: int
+    read_seen_bytes: int
+    written_seen_bytes: int
+    read_calls: int
+    written_calls: int
+    allowed_bytes: int  # read by the kernel in its name, without a call
+
+    @property
+    def bytes(self) -> int:
+        """Read and written, as the kernel accounts it."""
+        return self.read_bytes + self.written_bytes
+
+    @property
+    def seen_bytes(self) -> int:
+        """Of these: seen. A surplus in one direction hides nothing in the other."""
+        read = min(self.read_bytes, self.read_seen_bytes)
+        return read + min(self.written_bytes, self.written_seen_bytes)
+
+    @property
+    def lacking_bytes(self) -> int:
+        """Not seen and not explained; 0 where it is no more than a hundredth."""
+        lacking = self.bytes - self.seen_bytes - self.allowed_bytes
+        return lacking if lacking > self.bytes // 100 else 0
+
+
+@dataclass(frozen=True, slots=True)
 class MarkRow:
     """A moment in the life of a capture."""
 
@@ -288,5 +320,6 @@ class ResolvedBatch:
     recipe: RecipeRows = NO_RECIPE
     capture_id: int = 0
     marks: tuple[MarkRow, ...] = ()
+    accounts: tuple[AccountRow, ...] = ()
     tags: tuple[TagRow, ...] = ()
     metrics: tuple[MetricRow, ...] = ()

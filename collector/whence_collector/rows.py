@@ -18,6 +18,7 @@ import pyarrow as pa
 from whence_collector.recipe_rows import merged, recipe_rows
 from whence_collector.resolved import (
     AccessColumns,
+    AccountRow,
     BlindRow,
     CodeRow,
     DigestColumns,
@@ -341,6 +342,14 @@ class _Reader:
                 process_id=self._process[processes[row]] or None,
             )
             for row, record_class in enumerate(losses.class_text)
+        ]
+
+    def accounts(self) -> list[AccountRow]:
+        table = self._batch.accounts
+        numbers = [getattr(table, field.name) for field in fields(AccountRow)[2:]]
+        return [
+            AccountRow(self._process[process], self._zero_ns + at_ns, *row)
+            for process, at_ns, *row in zip(table.process, table.at_ns, *numbers, strict=True)
         ]
 
     def marks(self) -> list[MarkRow]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from whence_collector.captures import Gap
     from whence_collector.membership import Membership
-    from whence_collector.resolved import LossRow
+    from whence_collector.resolved import AccountRow, LossRow
     from whence_collector.run_state import Node, Run
 
 EARLY_KEPT = 65_536
@@ -38,6 +38,18 @@ class RunLosses:
                 self._losses.append(row)
                 for run in self._members.open.values():
                     self._mark(run, row)
+
+    def accounts(self, rows: Iterable[AccountRow]) -> None:
+        """Add what the kernel accounts to processes of runs, and what was seen of it."""
+        for row in rows:
+            node = self._nodes.get(row.process_id)
+            if node is None or node.run is None:
+                continue
+            run = node.run.current()
+            run.accounted_bytes += row.bytes
+            run.seen_bytes += row.seen_bytes
+            run.lacking_bytes += row.lacking_bytes
+            self._members.touched_runs[run.run_id] = run
 
     def begun(self, run: Run) -> None:
         """A run that is told of only now may have lived in an interval of before."""

@@ -65,6 +65,9 @@ class RunRecord:
     attempts: int | None = None
     lost_records: int | None = None
     unobserved_ns: int | None = None
+    accounted_bytes: int | None = None
+    seen_bytes: int | None = None
+    lacking_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,10 @@ class Run:
     unobserved_ns: int = 0
     known_reason: str | None = None  # incomplete already before a restart
     known_lost: int = 0
+    accounted_bytes: int = 0  # what the kernel says that its processes read and wrote
+    seen_bytes: int = 0
+    lacking_bytes: int = 0
+    known_lacking: int = 0  # told by known_reason
     merged_into: Run | None = None
     command: str | None = None  # kept from before a restart, when stages are not known
     stored: RunRecord | None = None
@@ -276,6 +283,9 @@ def run_record(run: Run, host_id: int) -> RunRecord:
         attempts=run.attempts,
         lost_records=(run.known_lost + sum(run.gaps.values())) or None,
         unobserved_ns=run.unobserved_ns or None,
+        accounted_bytes=run.accounted_bytes or None,
+        seen_bytes=run.seen_bytes if run.accounted_bytes else None,
+        lacking_bytes=run.lacking_bytes or None,
     )
 
 
@@ -313,6 +323,11 @@ def _reason(run: Run) -> str | None:
     if run.snapshot:
         reasons.insert(0, "it was running before capture began")
     reasons += run.unobserved
+    if run.lacking_bytes > run.known_lacking:
+        reasons.append(
+            f"{run.lacking_bytes:,} of {run.accounted_bytes:,} bytes that the kernel accounts to "
+            "it were not seen"
+        )
     if run.root_end is not None and run.root_end.exit_code is None:
         reasons.append("nobody saw how it ended")
     return "; ".join(reasons) or None

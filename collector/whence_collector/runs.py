@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from whence_collector.captures import Census
     from whence_collector.launcher_table import LauncherTable
-    from whence_collector.resolved import CodeRow, LossRow, ProcessRow, StreamRow
+    from whence_collector.resolved import AccountRow, CodeRow, LossRow, ProcessRow, StreamRow
 
 ORIGIN_FORK, ORIGIN_SNAPSHOT = 1, 3  # whence.v1.ProcessOrigin
 ENDED_KEPT = 65_536  # programs that ended and may still be named by a late row
@@ -113,6 +113,10 @@ class RunBook:
     def add_losses(self, rows: Iterable[LossRow]) -> None:
         """Mark the runs that lost something, as narrowly as the rows say."""
         self._lossy.add(rows)
+
+    def add_accounts(self, rows: Iterable[AccountRow]) -> None:
+        """Compare what was seen of runs with what the kernel accounts to them."""
+        self._lossy.accounts(rows)
 
     def take_census(self, census: Census) -> None:
         """End what a walk over all tasks does not find, and mark what lived unobserved.

@@ -41,6 +41,7 @@ STABLE_VIEWS = (
     "request_remarks",
     "audit",
     "unobserved_times",
+    "run_proofs",
     "losses",
     "tags",
     "metrics",

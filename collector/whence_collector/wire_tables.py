@@ -149,6 +149,25 @@ TABLES = (
         list_of="process",
     ),
     Table(
+        "accounts",
+        (
+            Column("process", "process", known=True),
+            Column("at_ns", "time"),
+            *(
+                Column(name, "count")
+                for name in (
+                    "read_bytes",
+                    "written_bytes",
+                    "read_seen_bytes",
+                    "written_seen_bytes",
+                    "read_calls",
+                    "written_calls",
+                    "allowed_bytes",
+                )
+            ),
+        ),
+    ),
+    Table(
         "environments",
         (
             Column("process", "process", known=True),

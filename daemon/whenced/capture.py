@@ -157,7 +157,7 @@ class CaptureLoop:
         return found
 
     def _on_uses(self, keys: Rows, uses: Rows) -> None:
-        self._parts.proof.ledger.aggregates(len(keys))
+        self._parts.proof.uses(keys, uses)
         self._parts.observer.handle_uses(keys, uses, boot_ns())
 
     def _send_requests(self) -> None:

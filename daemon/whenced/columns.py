@@ -15,6 +15,7 @@ from whence_proto.v1 import ingest_pb2
 from whenced.gpu_columns import GPU_TABLES
 from whenced.rows import (
     AccessRow,
+    AccountRow,
     ChangeRow,
     CodeRow,
     ContainerRow,
@@ -208,6 +209,15 @@ def _losses(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None
     table.process.extend(map(to.process, process))
 
 
+def _accounts(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
+    table = batch.accounts
+    process, at_ns, *numbers = zip(*rows, strict=True)
+    table.process.extend(map(to.process, process))
+    table.at_ns.extend(to.delta(at_ns))
+    for name, column in zip(AccountRow._fields[2:], numbers, strict=True):
+        getattr(table, name).extend(column)
+
+
 def _marks(rows: list[Any], to: _Dictionaries, batch: ingest_pb2.Batch) -> None:
     table = batch.capture_marks
     mark, at_ns, alive = zip(*rows, strict=True)
@@ -310,6 +320,7 @@ _TABLES: dict[type[Row], Callable[[list[Any], Any, ingest_pb2.Batch], None]] = {
     UnseenRow: _blind_spots,
     LossRow: _losses,
     MarkRow: _marks,
+    AccountRow: _accounts,
     EnvironmentRow: _environments,
     PackageRow: _packages,
     ChangeRow: _changes,

@@ -44,6 +44,7 @@ from whenced.proof import Proof
 from whenced.proof_metrics import ProofMetrics
 from whenced.resolve import Resolver
 from whenced.spool import Spool
+from whenced.taskstats import open_accounts
 from whenced.text import TextStore
 from whenced.uplink import Uplink
 from whenced.versions import Versions
@@ -146,6 +147,13 @@ class Daemon:
         stack.callback(control.close)
         _open_to_callers(voucher, settings.data_dir, stack)
 
+    def _listen(self) -> None:
+        """Beside the start, which does not wait for it: the kernel's accounts of tasks."""
+        accounts = open_accounts()
+        if isinstance(accounts, str):
+            log.warning("%s; losses that only it would find stay unknown", accounts)
+        self.proof.listen(accounts, boot_ns())
+
     def _keep_proving(self, settings: Settings, place: DataDir) -> None:
         self.canary = CanaryRunner(
             self.kernel, self.loop, place.daemon / "canary", settings.scope.cgroups
@@ -211,6 +219,7 @@ class Daemon:
             later_ns = boot_ns() - self.side.started_ns
             log.info("all parts work %d ms after the programs", later_ns // 1_000_000)
             threading.Thread(target=self._prove, name="proof", daemon=True).start()
+            threading.Thread(target=self._listen, name="accounts", daemon=True).start()
             self.clock.start()
             stack.callback(self.clock.stop)
             self.loop.run()

@@ -236,6 +236,12 @@ class Processes:
         """
         return {life: life[1] for life, state in self._lives.items() if state.ended_ns is None}
 
+    def born(self, tgid: int, start_ns: int) -> ProcessKey | None:
+        """Newest image of a process whose fork was seen, else None."""
+        life = self._lives.get((tgid, start_ns))
+        known = life is not None and life.birth_exec_id != _UNSEEN_BIRTH
+        return life.row.process if known and life is not None else None
+
     def found_alive(self, tgid: int, start_ns: int, exec_id: int, uid: int) -> ProcessKey:
         """A process that a walk found and nobody introduced."""
         key = ProcessKey(tgid, start_ns, exec_id)

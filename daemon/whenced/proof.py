@@ -13,7 +13,8 @@ import numpy as np
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.balance import Balance, Difference, Walk
 from whenced.losses import Ledger
-from whenced.rows import LossRow, MarkRow, ProcessKey
+from whenced.oracle import Oracle
+from whenced.rows import AccountRow, LossRow, MarkRow, ProcessKey
 from whenced.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from whenced.processes import Processes
     from whenced.record import Rows
     from whenced.rows import Row
+    from whenced.taskstats import Accounts
 
 _SECOND_NS: Final = 1_000_000_000
 _WALK_NS: Final = 60 * _SECOND_NS
@@ -46,15 +48,35 @@ class Proof:
         self.misses: dict[str, int] = {}
         self._marks = [MarkRow(wire.CAPTURE_MARK_BEGAN, began_ns)]
         self._walk: Walk | None = None  # not compared yet
-        self._walk_due_ns = began_ns
+        self._walk_due_ns = self._forget_due_ns = began_ns
         self._walked_ns = self._looked_ns = self._told_ns = began_ns
         self._is_walked = False
         self._found: list[Row] = []
+        self.oracle = Oracle(processes, began_ns)
+        self._accounts: Accounts | None = None
+        self._overflows = 0
+        self.no_accounts: str | None = "the kernel's accounts are not open yet"
 
     def received(self, rows: Rows) -> None:
         """Add records that were taken."""
         self.ledger.received(np.bincount(rows["kind"]))
         self.sequences.received(rows)
+        if self._accounts is not None:
+            self.oracle.received(rows)
+
+    def uses(self, keys: Rows, uses: Rows) -> None:
+        """Add a retired table of uses."""
+        self.ledger.aggregates(len(keys))
+        if self._accounts is not None:
+            self.oracle.uses(keys, uses)
+
+    def listen(self, accounts: Accounts | str, now_ns: int) -> None:
+        """Compare with the kernel's accounts from now on, or say why that cannot be."""
+        if isinstance(accounts, str):
+            self.no_accounts = accounts
+        else:
+            self.oracle.since_ns = now_ns
+            self._accounts, self.no_accounts = accounts, None
 
     @property
     def waiting(self) -> int:
@@ -66,6 +88,10 @@ class Proof:
         if self._walk is not None and settled_ns >= self._walk.at_ns:
             walk, self._walk = self._walk, None
             self._compare(walk)
+        if now_ns >= self._forget_due_ns:
+            self._take_accounts(now_ns)
+            self.oracle.forget(now_ns, self._processes.living())
+            self._forget_due_ns = now_ns + _SECOND_NS
         if self._walk is None and now_ns >= self._walk_due_ns:
             self._walk = Walk.of(now_ns, self._kernel.alive())
             self._walk_due_ns = now_ns + _WALK_NS
@@ -76,7 +102,12 @@ class Proof:
         ``settled_ns``: everything of before has been taken and is in this batch or earlier ones.
         ``last``: nothing is observed after it.
         """
-        rows: list[Row] = [*self._marks, *self._found, *self._losses(now_ns, last=last)]
+        rows: list[Row] = [
+            *self._asked(now_ns, settled_ns, last=last),
+            *self._marks,
+            *self._found,
+            *self._losses(now_ns, last=last),
+        ]
         self._marks, self._found = [], []
         if settled_ns > self._told_ns:
             rows.append(MarkRow(wire.CAPTURE_MARK_TOLD, settled_ns))
@@ -93,7 +124,30 @@ class Proof:
             "missing_numbers": self.sequences.missing,
             "lost": self.ledger.lost_in_all,
             "skipped": dict(self.misses),
+            "oracle": {
+                "unavailable": self.no_accounts,
+                "compared": self.oracle.compared,
+                "unaccounted": self.oracle.unaccounted,
+                "overflows": self._overflows,
+            },
         }
+
+    # --- the kernel's accounts --------------------------------------------------------------
+
+    def _asked(self, now_ns: int, settled_ns: int, *, last: bool) -> list[AccountRow]:
+        self._take_accounts(now_ns)
+        return self.oracle.rows(now_ns, settled_ns, last=last) if self._accounts else []
+
+    def _take_accounts(self, now_ns: int) -> None:
+        """A lost account makes the oracle silent for whoever lived then, and nothing else."""
+        if self._accounts is None:
+            return
+        self.oracle.accounts(self._accounts.take(), now_ns)
+        if self._accounts.unavailable is not None:
+            self.no_accounts = self._accounts.unavailable
+        if self._accounts.overflows > self._overflows:
+            self._overflows = self._accounts.overflows
+            self.oracle.overflowed(now_ns)
 
     # --- losses -----------------------------------------------------------------------------
 

@@ -209,6 +209,20 @@ class LossRow(NamedTuple):
     process: ProcessKey | None = None  # whose they were; None: anybody's of the interval
 
 
+class AccountRow(NamedTuple):
+    """The kernel's account of a process that ended, and what was seen of it."""
+
+    process: ProcessKey
+    at_ns: int
+    read_bytes: int
+    written_bytes: int
+    read_seen_bytes: int
+    written_seen_bytes: int
+    read_calls: int
+    written_calls: int
+    allowed_bytes: int  # what the kernel may have read in its name without a call
+
+
 class MarkRow(NamedTuple):
     """A moment in the life of this capture."""
 
@@ -310,7 +324,7 @@ GpuRow: TypeAlias = GpuDeviceRow | GpuHoldRow | GpuSliceRow | GpuShareRow | GpuF
 RecipeRow: TypeAlias = EnvironmentRow | PackageRow | ChangeRow | OriginRow | ContainerRow
 SeenRow: TypeAlias = StartRow | EndRow | AccessRow | NameRow | DigestRow | CodeRow | StreamRow
 WordRow: TypeAlias = TagRow | MetricRow
-Row: TypeAlias = SeenRow | UnseenRow | LossRow | MarkRow | RecipeRow | GpuRow | WordRow
+Row: TypeAlias = SeenRow | UnseenRow | LossRow | MarkRow | AccountRow | RecipeRow | GpuRow | WordRow
 
 
 @lru_cache(_KNOWN_TEXTS)

@@ -38,6 +38,7 @@ VIEWS = (
     "request_remarks",
     "audit",
     "unobserved_times",
+    "run_proofs",
     "losses",
     "tags",
     "metrics",

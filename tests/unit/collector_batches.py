@@ -34,6 +34,17 @@ START_DEFAULTS: dict[str, Any] = {
 }
 
 
+ACCOUNTED = (
+    "read_bytes",
+    "written_bytes",
+    "read_seen_bytes",
+    "written_seen_bytes",
+    "read_calls",
+    "written_calls",
+    "allowed_bytes",
+)
+
+
 class BatchMaker:
     """Builds one batch row by row; text, processes and files are entered on first use."""
 
@@ -161,6 +172,10 @@ def _mark(maker: BatchMaker, process: int) -> None:
     marks.at_ns.append(3)
     marks.alive_count.append(1)
     marks.alive.append(process)
+    for name, value in zip(ACCOUNTED, (4096, 8192, 4096, 8192, 0, 0, 49_152), strict=True):
+        getattr(maker.batch.accounts, name).append(value)
+    maker.batch.accounts.process.append(process)
+    maker.batch.accounts.at_ns.append(8)
 
 
 def one_of_each(number: int = 1, epoch: str = "e1") -> wire.Batch:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.traced import Host, Machine
 
 from whence_collector.derive import Deriver
-from whence_collector.resolved import LossRow
+from whence_collector.resolved import AccountRow, LossRow
 from whence_collector.store import Store
 from whence_proto.v1 import ingest_pb2 as wire
 
@@ -207,3 +207,45 @@ def test_a_loss_with_a_name_finds_its_run_after_a_restart(machine: Machine) -> N
     machine.deliver()
 
     assert runs(machine) == {"one": ("succeeded", 0, False), "other": ("succeeded", 0, True)}
+
+
+def account(process_id: int, **numbers: int) -> AccountRow:
+    values = {"read_bytes": 0, "written_bytes": 0, "read_seen_bytes": 0, "written_seen_bytes": 0}
+    return AccountRow(
+        process_id=process_id, at_unix_ns=1, read_calls=0, written_calls=0, allowed_bytes=49_152,
+        **(values | numbers),
+    )  # fmt: skip
+
+
+def test_what_the_kernel_accounts_and_nobody_saw_makes_a_run_incomplete(machine: Machine) -> None:
+    host = machine.host
+    one, other = host.spawn(None, "one"), host.spawn(None, "other")
+    host.accounts.append(account(one.process_id, read_bytes=10_000_000, read_seen_bytes=4_000_000))
+    host.accounts.append(
+        account(other.process_id, read_bytes=10_040_000, read_seen_bytes=10_000_000,
+                written_bytes=1024, written_seen_bytes=2000)
+    )  # fmt: skip
+    host.end(one, other)
+    machine.deliver()
+
+    assert runs(machine) == {"one": ("succeeded", 0, False), "other": ("succeeded", 0, True)}
+    assert reason(machine, "one") == (
+        "5,950,848 of 10,000,000 bytes that the kernel accounts to it were not seen"
+    )
+    assert machine.rows(
+        "SELECT accounted_bytes, seen_bytes, round(seen_share, 3), lacking_bytes FROM run_proofs "
+        "ORDER BY accounted_bytes"
+    ) == [(10_000_000, 4_000_000, 0.4, 5_950_848), (10_041_024, 10_001_024, 0.996, None)]
+
+
+def test_a_surplus_one_way_hides_nothing_the_other_way(machine: Machine) -> None:
+    host = machine.host
+    one = host.spawn(None, "one")
+    host.accounts.append(
+        account(one.process_id, read_bytes=10_000_000, read_seen_bytes=4_000_000,
+                written_bytes=0, written_seen_bytes=9_000_000)
+    )  # fmt: skip
+    host.end(one)
+    machine.deliver()
+
+    assert runs(machine) == {"one": ("succeeded", 0, False)}

@@ -166,7 +166,7 @@ def test_the_metrics_page_counts_what_was_stored(tmp_path: Path) -> None:
 
         assert 'whence_collector_batches_total{outcome="stored"} 1.0' in page
         assert 'whence_collector_batches_total{outcome="duplicate"} 1.0' in page
-        assert "whence_collector_rows_total 25.0" in page
+        assert "whence_collector_rows_total 26.0" in page
         assert 'whence_collector_lost_records_total{record_class="touch"} 3.0' in page
         assert "whence_collector_connected_daemons 0.0" in page
 

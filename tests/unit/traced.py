@@ -5,7 +5,7 @@ Rows are what the storing side hands to the deriving side; Machine stores them i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from whence_collector import rows
 from whence_collector.resolved import (
     AccessColumns,
+    AccountRow,
     CodeRow,
     DigestColumns,
     EndRow,
@@ -64,6 +65,7 @@ class Host:
     environments: list[EnvironmentRow] = field(default_factory=list)
     capture_id: int = 1
     marks: list[MarkRow] = field(default_factory=list)
+    accounts: list[AccountRow] = field(default_factory=list)
     paths: dict[str, int] = field(default_factory=dict)
     artifacts: dict[str, int] = field(default_factory=dict)
 
@@ -275,12 +277,11 @@ class Host:
             recipe=RecipeRows(environments=tuple(self.environments)),
             capture_id=self.capture_id,
             marks=tuple(self.marks),
+            accounts=tuple(self.accounts),
         )
-        for taken in (
-            self.processes, self.ends, self.accesses, self.names, self.digests, self.code_states,
-            self.streams, self.losses, self.environments, self.marks, self.tags, self.metrics,
-        ):  # fmt: skip
-            taken.clear()
+        for each in fields(self):
+            if isinstance(taken := getattr(self, each.name), list):
+                taken.clear()
         return batch
 
 
@@ -322,10 +323,10 @@ class Machine:
         if not writer.rows("SELECT * FROM host"):
             writer.execute("INSERT INTO host VALUES (1, 'node', 'm')")
         if (batch.boot_id,) not in writer.rows("SELECT boot_id FROM boot"):
-            uuid = "boot-uuid" if batch.boot_id == 1 else f"boot-uuid-{batch.boot_id}"
-            writer.execute("INSERT INTO boot VALUES (?, ?, 1)", (batch.boot_id, uuid))
-        if (batch.capture_id,) not in writer.rows("SELECT capture_id FROM capture"):
-            capture = (batch.capture_id, f"e{batch.capture_id}", batch.boot_id)
+            boot = (batch.boot_id, "boot-uuid" if batch.boot_id == 1 else f"boot-{batch.boot_id}")
+            writer.execute("INSERT INTO boot VALUES (?, ?, 1)", boot)
+        capture = (batch.capture_id, f"e{batch.capture_id}", batch.boot_id)
+        if capture not in writer.rows("SELECT capture_id, epoch, boot_id FROM capture"):
             writer.execute("INSERT INTO capture VALUES (?, ?, ?)", capture)
         if self.deriver is None:
             self.deriver = self.make_deriver(writer)

@@ -615,6 +615,7 @@ class Batch(google.protobuf.message.Message):
     GPU_SHARES_FIELD_NUMBER: builtins.int
     GPU_FAULTS_FIELD_NUMBER: builtins.int
     CAPTURE_MARKS_FIELD_NUMBER: builtins.int
+    ACCOUNTS_FIELD_NUMBER: builtins.int
     JOB_TAGS_FIELD_NUMBER: builtins.int
     JOB_METRICS_FIELD_NUMBER: builtins.int
     BLIND_SPOTS_FIELD_NUMBER: builtins.int
@@ -719,6 +720,10 @@ class Batch(google.protobuf.message.Message):
         """Where capture stands: what makes a time that nobody observed visible."""
 
     @property
+    def accounts(self) -> global___Accounts:
+        """The kernel's own accounts of processes that ended, and what was seen."""
+
+    @property
     def job_tags(self) -> global___JobTags:
         """What programs said about themselves: tags and labels."""
 
@@ -761,12 +766,13 @@ class Batch(google.protobuf.message.Message):
         gpu_shares: global___GpuShares | None = ...,
         gpu_faults: global___GpuFaults | None = ...,
         capture_marks: global___CaptureMarks | None = ...,
+        accounts: global___Accounts | None = ...,
         job_tags: global___JobTags | None = ...,
         job_metrics: global___JobMetrics | None = ...,
         blind_spots: global___BlindSpots | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "blind_spots", b"blind_spots", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "blind_spots", b"blind_spots", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accesses", b"accesses", "accounts", b"accounts", "blind_spots", b"blind_spots", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accesses", b"accesses", "accounts", b"accounts", "base_ns", b"base_ns", "blind_spots", b"blind_spots", "boot_id", b"boot_id", "capture_marks", b"capture_marks", "code_changes", b"code_changes", "code_states", b"code_states", "containers", b"containers", "digests", b"digests", "environments", b"environments", "epoch", b"epoch", "file_origins", b"file_origins", "file_versions", b"file_versions", "gpu_devices", b"gpu_devices", "gpu_faults", b"gpu_faults", "gpu_holds", b"gpu_holds", "gpu_shares", b"gpu_shares", "gpu_slices", b"gpu_slices", "host", b"host", "job_metrics", b"job_metrics", "job_tags", b"job_tags", "losses", b"losses", "name_changes", b"name_changes", "number", b"number", "package_uses", b"package_uses", "process_ends", b"process_ends", "process_keys", b"process_keys", "process_starts", b"process_starts", "stream_touches", b"stream_touches", "strings", b"strings", "wall_offset_ns", b"wall_offset_ns"]) -> None: ...
 
 global___Batch = Batch
 
@@ -1457,6 +1463,80 @@ class Losses(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["attempted", b"attempted", "class_text", b"class_text", "from_ns", b"from_ns", "lost", b"lost", "process", b"process", "reason_text", b"reason_text", "received", b"received", "until_ns", b"until_ns"]) -> None: ...
 
 global___Losses = Losses
+
+@typing.final
+class Accounts(google.protobuf.message.Message):
+    """What the kernel accounts to a process (taskstats, all its threads), and what
+    of it was seen: regular files by what was captured, the rest as bytes alone.
+    Only processes that were observed from birth and moved 64 KiB or more. The
+    kernel rounds each task's numbers down to 1,024.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    AT_NS_FIELD_NUMBER: builtins.int
+    READ_BYTES_FIELD_NUMBER: builtins.int
+    WRITTEN_BYTES_FIELD_NUMBER: builtins.int
+    READ_SEEN_BYTES_FIELD_NUMBER: builtins.int
+    WRITTEN_SEEN_BYTES_FIELD_NUMBER: builtins.int
+    READ_CALLS_FIELD_NUMBER: builtins.int
+    WRITTEN_CALLS_FIELD_NUMBER: builtins.int
+    ALLOWED_BYTES_FIELD_NUMBER: builtins.int
+    @property
+    def process(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The last program of the process; the numbers are of all of its programs."""
+
+    @property
+    def at_ns(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """When it ended."""
+
+    @property
+    def read_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Bytes that its calls read, as the kernel counts them (read_char)."""
+
+    @property
+    def written_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Bytes that its calls wrote (write_char)."""
+
+    @property
+    def read_seen_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of those read: seen."""
+
+    @property
+    def written_seen_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of those written: seen."""
+
+    @property
+    def read_calls(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Calls that read, those that failed as well; not compared."""
+
+    @property
+    def written_calls(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Calls that wrote."""
+
+    @property
+    def allowed_bytes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Bytes that the kernel may have read in its name without a call: headers of
+        programs at an exec.
+        """
+
+    def __init__(
+        self,
+        *,
+        process: collections.abc.Iterable[builtins.int] | None = ...,
+        at_ns: collections.abc.Iterable[builtins.int] | None = ...,
+        read_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        written_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        read_seen_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        written_seen_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+        read_calls: collections.abc.Iterable[builtins.int] | None = ...,
+        written_calls: collections.abc.Iterable[builtins.int] | None = ...,
+        allowed_bytes: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allowed_bytes", b"allowed_bytes", "at_ns", b"at_ns", "process", b"process", "read_bytes", b"read_bytes", "read_calls", b"read_calls", "read_seen_bytes", b"read_seen_bytes", "written_bytes", b"written_bytes", "written_calls", b"written_calls", "written_seen_bytes", b"written_seen_bytes"]) -> None: ...
+
+global___Accounts = Accounts
 
 @typing.final
 class CaptureMarks(google.protobuf.message.Message):
