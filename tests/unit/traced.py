@@ -143,11 +143,8 @@ class Host:
 
     def spawn(self, parent: ProcessRow | None, *argv: str, **changes: Any) -> ProcessRow:
         """Fork and execute."""
-        early = {
-            name: changes[name]
-            for name in ("session", "process_group", "terminal")
-            if name in changes
-        }
+        kept = ("session", "process_group", "terminal")
+        early = {name: changes[name] for name in kept if name in changes}
         return self.exec(self.fork(parent, **early), *argv, **changes)
 
     def again(self, process: ProcessRow, *argv: str, **changes: Any) -> ProcessRow:
