@@ -64,8 +64,8 @@ def place_program(node: Node, above: Node | None) -> Verdict:
     row, own = node.row, node.role
     if above is None or above.run is None:
         return Verdict(Place.RUN, _kind(row, own, None), own)
-    boundary = boundary_kind(row, above.row)
     role = effective_role(above, node)
+    boundary = boundary_kind(row, above.row, leaves_namespaces=role is Role.WRAPPER)
     if boundary is not None and role is not Role.CANARY:
         return Verdict(Place.RUN, boundary or _kind(row, own, above.row), own)
     if role is Role.HOST or own is Role.CANARY:
@@ -108,16 +108,20 @@ def starts_another_script(node: Node, above: Node) -> bool:
     return is_own and (operand.kind, operand.text) != (other.kind, other.text)
 
 
-def boundary_kind(row: ProcessRow, above: ProcessRow) -> str | None:
+def boundary_kind(
+    row: ProcessRow, above: ProcessRow, *, leaves_namespaces: bool = False
+) -> str | None:
     """Return the kind of a run that begins by a change of container or unit, None without one.
 
-    An empty text says that a run begins and that its role tells the kind.
+    An empty text says that a run begins and that its role tells the kind. leaves_namespaces: what
+    stands above is a wrapper (unshare, bwrap), whose whole work is to change them.
     """
     if row.cgroup is None or above.cgroup is None:
         return None
     container = container_of(row)
-    if container != container_of(above) or _namespaces_differ(row, above):
-        return "container" if container or _namespaces_differ(row, above) else ""
+    apart = _namespaces_differ(row, above) and not leaves_namespaces
+    if container != container_of(above) or apart:
+        return "container" if container or apart else ""
     unit = unit_of(row)
     if unit != unit_of(above):
         return "unit" if unit and not unit.startswith(("session-", "user@")) else ""
