@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import fleet, hot_path, idle, latency, overhead, spend, start, volume
+from bench import fleet, hot_path, idle, latency, overhead, requests, spend, start, volume
 from bench.report import Section, to_markdown, with_preface, with_section
 from tools.instance import GroundError
 
@@ -70,6 +70,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "fleet": fleet.measure,
     "overhead": overhead.measure,
     "spend": spend.measure,
+    "requests": requests.measure,
 }
 
 

@@ -66,7 +66,7 @@ def _mapping(text: str) -> Mapping[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark is not None else ""
         raise MisuseError(f"the request is no valid YAML{place}: correct it") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not found:
         raise MisuseError("the request holds no fields: write lines such as `title: …`")
     return {str(name): value for name, value in found.items()}
 
@@ -190,7 +190,7 @@ def _whole(text: str, unit: int, field: str, example: str) -> int:
         scaled = Decimal(text) * unit
     except InvalidOperation:
         scaled = Decimal(-1)
-    if not 0 <= scaled < 1 << 62:
+    if not (scaled.is_finite() and 0 <= scaled < 1 << 62):
         raise MisuseError(f"{field}: {text!r} is no amount: write {example}, for example")
     if field == "budget" and scaled != int(scaled):
         raise MisuseError(f"{field}: {text!r} has more than 6 decimals: that is finer than money")
