@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from tests.asking import Whence
 from tests.conftest import last_lines
 from tests.fakes.nvml import compile_fake, uuid
 from tests.scope import Scope
-from tools.instance import GroundError, Instance, bring_down, bring_up
+from tools.instance import DAEMON, GroundError, Instance, bring_down, bring_up, running, start
 
 ROOT = Path(__file__).parents[2]
 GPUS = 8
@@ -62,19 +64,28 @@ def host(scope: Scope, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ins
     (folder / "prices.toml").write_text(PRICES)
     (folder / "whenced.toml").write_text('[gpu]\nstand_ins = ["1:8 uvm"]\n')
     place = Instance(folder / "data", free_address())
+    words = ["--cgroup", str(scope.directory), "--config", str(folder / "whenced.toml")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LD_LIBRARY_PATH", str(folder))
         patch.setenv("WHENCE_FAKE_NVML", str(folder / "scene"))
         patch.setenv("WHENCE_PRICES", str(folder / "prices.toml"))
         try:
-            bring_up(
-                place,
-                ["--cgroup", str(scope.directory), "--config", str(folder / "whenced.toml")],
-            )
+            bring_up(place, words)
         except GroundError as refusal:
             pytest.fail(f"{refusal}\n{last_lines(place)}")
-    yield place
+        yield place
     bring_down(place)
+
+
+def kill_and_start(host: Instance) -> None:
+    """End the daemon as a fault would, and start another in its place."""
+    daemon = running(host, DAEMON)
+    assert daemon is not None
+    os.kill(daemon.pid, signal.SIGKILL)
+    until(lambda: running(host, DAEMON) is None)
+    words = ("--cgroup", str(next(Path("/sys/fs/cgroup").rglob(f"whence-test-{os.getpid()}"))))
+    settings = host.data_dir.parent / "whenced.toml"
+    start(host, replace(DAEMON, arguments=(*words, "--config", str(settings))))
 
 
 @pytest.fixture
@@ -153,6 +164,26 @@ def test_a_child_that_outlives_its_parent_is_named_as_an_orphan(
     assert [each["orphaned"] for each in gpu["holders"]] == [True]
     assert 3e9 < ended[0]["ns"] < 12e9
     assert ended[0]["run_id"] == held(asked, 2)[0]["run_id"]
+
+
+def test_a_killed_daemon_leaves_a_gap_and_the_hold_goes_on(
+    host: Instance, asked: Whence, scope: Scope, workshop: Path
+) -> None:
+    """One hold, exact, under one name; the time without a daemon is nobody's."""
+    with scope.start([sys.executable, "train.py", "4", "7", "0"], workshop) as job:
+        until(lambda: held(asked, 4))
+        kill_and_start(host)
+        job.wait()
+    ended = until(lambda: [each for each in held(asked, 4) if each["end_ns"]])
+    query = f"SELECT sum(alloc_ns) AS ns FROM spend WHERE gpu_uuid = '{uuid(4)}' AND part = "  # noqa: S608
+    until(lambda: rows(asked, query + "'held'")[0]["ns"])
+
+    assert len(ended) == 1
+    assert 6.9e9 < ended[0]["ns"] < 20e9
+    (charged,), (gap,) = rows(asked, query + "'held'"), rows(asked, query + "'unattributed'")
+    assert 0 < float(gap["ns"]) < 20e9
+    assert float(charged["ns"]) <= ended[0]["ns"]
+    assert rows(asked, "SELECT * FROM spend_violations") == []
 
 
 def test_doctor_and_status_tell_of_gpus(asked: Whence) -> None:
