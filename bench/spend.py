@@ -47,14 +47,16 @@ now = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 chance, log = random.Random(int(sys.argv[1])), []
 for _ in range(int(sys.argv[2])):
     uvm = os.open("uvm", os.O_RDWR)
-    begun = now()
+    before = now()
     try:
         fcntl.ioctl(uvm, 37, bytes(range(16)) + bytes(48))
     except OSError:
         pass
+    begun = (before + now()) // 2
     time.sleep(chance.uniform(0.02, 0.4))
+    before = now()
     os.close(uvm)
-    log.append((begun, now()))
+    log.append((begun, (before + now()) // 2))
 print(json.dumps(log))
 """
 ORPHAN = """
@@ -110,8 +112,9 @@ def measure() -> Section:
         "hold totals within 0.05 %, none of 1,000 missed; an orphan named within 2 s; the ledger"
         " equal to a second arithmetic; NVML for 8 GPUs at most 0.5 % of a core",
         f"{HOLDS:,} holds of 20 to 400 ms by {WORKERS} programs at once on a stand-in node, against"
-        " their own clock readings around register and close (so their own scheduling counts as our"
-        " error); the orphan from the end of its process to the answer of `whence sql`;"
+        " the middle of their own clock readings before and after register and close (being"
+        " scheduled away in between counts as our error); the orphan from the end of its process"
+        " to the answer of `whence sql`;"
         f" {TIMELINES:,} random GPU lives with {HOLDS_EACH} holds each against a sweep in exact"
         f" {SCALE}ths of a nanosecond; the fake NVML reads its scenario anew at each call.",
         ("what", "figure"),

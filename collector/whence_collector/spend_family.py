@@ -17,6 +17,7 @@ from whence_proto.v1 import spend_pb2_grpc
 
 Answer = TypeVar("Answer")
 ROWS_AT_ONCE = 1000
+CHECK_AGAIN_S = 60.0  # charges change once a minute
 
 
 class SpendService(spend_pb2_grpc.SpendServicer):
@@ -24,12 +25,18 @@ class SpendService(spend_pb2_grpc.SpendServicer):
 
     def __init__(self, store: Store, clock: Callable[[], int] = time.time_ns) -> None:
         self._store, self._clock = store, clock
+        self._violations, self._checked_s = 0, -CHECK_AGAIN_S - 1
 
     async def ReportSpend(  # noqa: N802 -- named by the service
         self, request: wire.ReportSpendRequest, context: Any
     ) -> wire.ReportSpendResponse:
         """Time and money by one dimension."""
-        return await self._read(lambda reader: spend_report.report(reader, request))
+        answer = await self._read(lambda reader: spend_report.report(reader, request))
+        if time.monotonic() - self._checked_s > CHECK_AGAIN_S:
+            self._violations = await self._read(spend_report.violations)
+            self._checked_s = time.monotonic()
+        answer.violations = self._violations
+        return answer
 
     async def ReportWaste(  # noqa: N802 -- named by the service
         self, request: wire.ReportWasteRequest, context: Any

@@ -9,8 +9,7 @@ from whence_proto.v1 import spend_pb2 as wire
 
 FOREVER_NS = 1 << 62
 
-# One row for each part of each charge in the scope, with the run that it belongs to.
-ENTRIES = """
+_ENTRY = """
 WITH entry AS (
     SELECT
         s.host_id, s.gpu_uuid, s.from_ns, s.until_ns, s.part, s.process_id, s.alloc_ns, s.busy_ns,
@@ -18,7 +17,7 @@ WITH entry AS (
         h.name AS host, d.model, r.run_id, r.command, r.user_name, r.uid,
         coalesce(t.project, r.project) AS project, r.request_id,
         r.status, r.principal_kind, r.principal
-    FROM spend_net s
+    FROM {source} s
     JOIN host h ON h.host_id = s.host_id
     LEFT JOIN gpu_device d ON d.host_id = s.host_id AND d.gpu_uuid = s.gpu_uuid
     LEFT JOIN process_run p ON p.process_id = s.process_id
@@ -30,9 +29,16 @@ WITH entry AS (
         AND (? = '' OR h.name = ?)
 )
 """
+# One row for each part of each charge that stands, with the run that it belongs to.
+ENTRIES = _ENTRY.format(source="spend_net")
+# Every entry as it was written: sums are the same, and nothing has to be put together for them.
+ALL_ENTRIES = _ENTRY.format(source="spend_ledger")
+# Corrections of prices have no time, and so say nothing of what was busy. What has no price yet is
+# asked for apart: an entry does not know whether it was priced later.
 SUMS = """
     coalesce(sum(alloc_ns), 0)::BIGINT,
-    CASE WHEN count(*) = count(busy_ns) THEN coalesce(sum(busy_ns), 0) ELSE -1 END::BIGINT,
+    CASE WHEN count(*) FILTER (alloc_ns != 0) = count(busy_ns) FILTER (alloc_ns != 0)
+        THEN coalesce(sum(busy_ns), 0) ELSE -1 END::BIGINT,
     coalesce(sum(micro_usd), 0)::BIGINT,
     coalesce(sum(list_micro_usd), 0)::BIGINT,
     coalesce(sum(alloc_ns) FILTER (micro_usd IS NULL), 0)::BIGINT,
