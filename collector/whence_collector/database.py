@@ -7,7 +7,11 @@ schema_version.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb  # noqa: TID251 -- one of the two modules that may
 
@@ -16,6 +20,8 @@ from whence_collector.errors import (
     CollectorError,
     DataDirectoryInUse,
     DataDirectoryUnusable,
+    QueryInvalid,
+    QueryTooLong,
     SchemaTooNew,
 )
 
@@ -33,6 +39,11 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "4GiB",
     "checkpoint_threshold": "1GB",
 }
+SQL_TIME_LIMIT_S = 30
+SQL_CURSOR_SETTINGS = (
+    f"SET max_execution_time = {SQL_TIME_LIMIT_S * 1000}",
+    "SET operator_memory_limit = '1GiB'",
+)
 
 
 def first_line(error: Exception) -> str:
@@ -61,6 +72,19 @@ def connect(database: Path) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(database), config=settings)
     except duckdb.Error as error:
         raise _opening_error(database, str(error)) from error
+
+
+def open_copy(database: Path) -> SqlCursor:
+    """Open a copy to be read by statements of strangers. Raises DataDirectoryUnusable."""
+    settings = SETTINGS | {"memory_limit": "1GiB", "threads": 1, "temp_directory": ""}
+    try:
+        connection = duckdb.connect(str(database), read_only=True, config=settings)
+        for setting in SQL_CURSOR_SETTINGS:
+            connection.execute(setting)
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        raise _opening_error(database, str(error)) from error
+    return SqlCursor(connection)
 
 
 def _opening_error(database: Path, message: str) -> CollectorError:
@@ -135,3 +159,56 @@ def _read_table(connection: duckdb.DuckDBPyConnection, name: str) -> int:
     sql = f'SELECT count(*), bit_xor(hash(each)) FROM "{name}" AS each'  # noqa: S608 -- its own
     count, _ = connection.execute(sql).fetchall()[0]
     return int(count)
+
+
+class SqlCursor:
+    """A connection to a copy, for ad-hoc SQL; knows parsing and running, not the rules."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        self._connection.close()
+
+    def statements(self, query: str) -> list[tuple[str, str]]:
+        """Return the type and the text of each statement.
+
+        Raises QueryInvalid where the text does not parse (a type unknown to Python included).
+        """
+        try:
+            found = self._connection.extract_statements(query)
+            return [(each.type.name, each.query) for each in found]
+        except (duckdb.Error, ValueError) as error:
+            raise QueryInvalid(first_line(error)) from error
+
+    def syntax_tree(self, query: str) -> str:
+        """Return DuckDB's own JSON of the parsed text ({"error": true, …} where it cannot)."""
+        return str(
+            self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
+        )
+
+    def select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Yield rows while they are made; the transaction can only read and is undone after.
+
+        Raises QueryInvalid where the database does not accept the query or a value in it, and
+        QueryTooLong where the limit of time or memory struck.
+        """
+        watchdog = threading.Timer(SQL_TIME_LIMIT_S + 1, self._connection.interrupt)
+        watchdog.start()
+        try:
+            self._connection.execute("BEGIN TRANSACTION READ ONLY")
+            self._connection.execute(query)
+            while page := self._connection.fetchmany(1000):
+                yield from page
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
+            raise QueryTooLong(
+                f"the query ran past {SQL_TIME_LIMIT_S} s or its memory; select less"
+            ) from error
+        except duckdb.Error as error:
+            raise QueryInvalid(first_line(error)) from error
+        finally:
+            watchdog.cancel()
+            self._connection.abort()
+            with suppress(duckdb.TransactionException):
+                self._connection.execute("ROLLBACK")

@@ -13,7 +13,7 @@ from whence_collector.answers_lineage import lineage
 from whence_collector.answers_runs import get_run, list_runs
 from whence_collector.answers_status import status
 from whence_collector.graph import Graph
-from whence_collector.sql_gate import run_select
+from whence_collector.sql_desk import SqlDesk
 from whence_proto.v1 import query_pb2 as wire
 from whence_proto.v1 import query_pb2_grpc
 
@@ -41,6 +41,11 @@ class QueryService(query_pb2_grpc.QueryServicer):
         self._presence = presence
         self._version = version
         self._graph = Graph()
+        self._sql = SqlDesk(store)
+
+    def close(self) -> None:
+        """End what runs ad-hoc SQL."""
+        self._sql.close()
 
     async def Find(self, request: wire.FindRequest, context: Context) -> wire.FindReply:  # noqa: N802 -- gRPC names the method
         """Everything known about one content or path."""
@@ -70,7 +75,7 @@ class QueryService(query_pb2_grpc.QueryServicer):
     async def Sql(self, request: wire.SqlRequest, context: Context) -> AsyncIterator[wire.SqlChunk]:  # noqa: N802 -- gRPC names the method
         """One read-only SELECT over the stable views, in chunks."""
         limit = min(request.max_rows or SQL_ROWS_DEFAULT, SQL_ROWS_CAP)
-        columns, found = await asyncio.to_thread(run_select, self._store, request.query, limit + 1)
+        columns, found = await asyncio.to_thread(self._sql.select, request.query, limit + 1)
         chunks = _chunks(columns, found, limit)
         try:
             while chunk := await asyncio.to_thread(next, chunks, None):

@@ -26,6 +26,7 @@ from whence_collector.ingest import Committer, Greeted, Identity, IngestService,
 from whence_collector.metrics import Metrics
 from whence_collector.presence import Presence
 from whence_collector.price_book import PriceBookFile
+from whence_collector.query import QueryService
 from whence_collector.recorder import Deriving, Recorder
 from whence_collector.retention import Retention
 from whence_collector.settle import Settler
@@ -50,7 +51,7 @@ class Parts:
     """What the server is given: rules for deriving and answering."""
 
     make_deriver: Callable[[Writer], Deriving]
-    make_queries: Callable[[Store, Presence, str], query_pb2_grpc.QueryServicer]
+    make_queries: Callable[[Store, Presence, str], QueryService]
     # Each adds one more servicer: a family of questions with a .proto of its own.
     services: tuple[Callable[[grpc.aio.Server, Store], None], ...] = ()
     # The same, on the administrator's socket.
@@ -117,6 +118,7 @@ async def serve(
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())
         query_pb2_grpc.add_QueryServicer_to_server(queries, server)
+        stack.push_async_callback(asyncio.to_thread, queries.close)
         for add_service in parts.services:
             add_service(server, store)
         port = _listen(server, config)

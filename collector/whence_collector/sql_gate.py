@@ -2,18 +2,19 @@
 
 Five layers: settings of the instance (store.py); one statement of type SELECT; its syntax tree
 reads nothing but the views; a read-only transaction with a time limit (store.py); caps on rows
-and bytes. None of them bounds the memory of one huge value, so only trusted users may ask.
+and bytes. None of them bounds the memory of one huge value, so all of it runs in a process that
+has a hard limit and a copy (sql_worker.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol
 
+from whence_collector.database import SqlCursor
 from whence_collector.errors import QueryRefused, QueryTooLong
-from whence_collector.store import SqlCursor, Store
 
 STABLE_VIEWS = (
     "runs",
@@ -73,7 +74,14 @@ BYTE_CAP = 512 << 20
 Tree = dict[str, Any]
 
 
-def run_select(store: Store, query: str, max_rows: int) -> tuple[list[str], Iterator[str]]:
+class Lending(Protocol):
+    """What lends cursors for ad-hoc SQL."""
+
+    def sql_cursor(self) -> AbstractContextManager[SqlCursor]:
+        """Lend a cursor for as long as the context lasts."""
+
+
+def run_select(store: Lending, query: str, max_rows: int) -> tuple[list[str], Iterator[str]]:
     """Run one SELECT; return its column names and an iterator of rows, each a JSON array.
 
     The iterator ends after max_rows rows; ask for one more than wanted to learn whether there

@@ -11,35 +11,30 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import duckdb  # noqa: TID251 -- one of the two modules that may
 import pyarrow as pa
 
 from whence_collector.arrow import DATABASE_TYPES, Columns, Inlet, arrow_table
-from whence_collector.database import MIGRATIONS, connect, first_line, migrate
+from whence_collector.database import (
+    MIGRATIONS,
+    connect,
+    first_line,
+    migrate,
+)
 from whence_collector.errors import (
     CollectorError,
     DataDirectoryUnusable,
-    QueryInvalid,
-    QueryTooLong,
     StorageUnavailable,
 )
 
-Row = tuple[Any, ...]
 # Our own statements by their text, ready to be planned: parsing is a third of a short one's time.
 Parsed = dict[str, duckdb.Statement]
+Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
-SQL_CURSORS = 4
-SQL_TIME_LIMIT_S = 30
 CLOSE_WAIT_S = 10.0
-
-SQL_CURSOR_SETTINGS = (
-    f"SET max_execution_time = {SQL_TIME_LIMIT_S * 1000}",
-    "SET operator_memory_limit = '1GiB'",
-)
 
 STORAGE_FAULTS = (
     duckdb.ConnectionException,  # the file was closed after a fault and not opened again yet
@@ -118,55 +113,6 @@ class Writer(Reader):
             self._connection.unregister("wanted")
 
 
-class SqlCursor:
-    """A pooled cursor with a time limit of its own; knows parsing and running, not the rules."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-
-    def statements(self, query: str) -> list[tuple[str, str]]:
-        """Return the type and the text of each statement.
-
-        Raises QueryInvalid where the text does not parse (a type unknown to Python included).
-        """
-        try:
-            found = self._connection.extract_statements(query)
-            return [(each.type.name, each.query) for each in found]
-        except (duckdb.Error, ValueError) as error:
-            raise QueryInvalid(first_line(error)) from error
-
-    def syntax_tree(self, query: str) -> str:
-        """Return DuckDB's own JSON of the parsed text ({"error": true, …} where it cannot)."""
-        return str(
-            self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
-        )
-
-    def select(self, query: str) -> Iterator[Row]:
-        """Yield rows while they are made; the transaction can only read and is undone after.
-
-        Raises QueryInvalid where the database does not accept the query or a value in it, and
-        QueryTooLong where the limit of time or memory struck.
-        """
-        watchdog = threading.Timer(SQL_TIME_LIMIT_S + 1, self._connection.interrupt)
-        watchdog.start()
-        try:
-            self._connection.execute("BEGIN TRANSACTION READ ONLY")
-            self._connection.execute(query)
-            while page := self._connection.fetchmany(1000):
-                yield from page
-        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
-            raise QueryTooLong(
-                f"the query ran past {SQL_TIME_LIMIT_S} s or its memory; select less"
-            ) from error
-        except duckdb.Error as error:
-            raise QueryInvalid(first_line(error)) from error
-        finally:
-            watchdog.cancel()
-            self._connection.abort()
-            with suppress(duckdb.TransactionException):
-                self._connection.execute("ROLLBACK")
-
-
 class Store:
     """The open database.
 
@@ -182,6 +128,7 @@ class Store:
     ) -> None:
         self.database = database
         self.schema_version = 0
+        self.commits = 0  # so far: grows with each transaction that changed something
         self.storage_error: str | None = None  # why commits fail now; kept by the ingest side
         self._migrations = migrations
         self._parsed: Parsed = {}
@@ -189,7 +136,6 @@ class Store:
         self._clock = clock
         self._lock = threading.Lock()
         self._readers: set[duckdb.DuckDBPyConnection] = set()
-        self._sql_cursors: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="whence-writer")
         self._connection = self._open()
 
@@ -234,24 +180,6 @@ class Store:
             self._readers.add(connection)
         return connection
 
-    @contextmanager
-    def sql_cursor(self, wait_s: float = 5.0) -> Iterator[SqlCursor]:
-        """Lend one of the pooled cursors for ad-hoc SQL.
-
-        Raises QueryTooLong where all of them are busy for longer than wait_s.
-        """
-        pool = self._sql_cursors  # the one of now: the file may be opened anew meanwhile
-        try:
-            connection = pool.get(timeout=wait_s)
-        except Empty:
-            raise QueryTooLong(
-                f"{SQL_CURSORS} queries are running already; try again when one has ended"
-            ) from None
-        try:
-            yield SqlCursor(connection)
-        finally:
-            pool.put(connection)
-
     def close(self) -> None:
         """Stop the writer after its queue, interrupt readers, close the file."""
         self._thread.shutdown(wait=True)
@@ -282,6 +210,7 @@ class Store:
             result = work(Writer(self._connection, self._parsed, self._inlets))
             self._connection.commit()
             committed = True
+            self.commits += 1
         except STORAGE_FAULTS as error:
             raise StorageUnavailable(_storage_sentence(self.database, error)) from error
         finally:
@@ -302,9 +231,6 @@ class Store:
     def _reopen(self) -> None:
         with self._lock, suppress(duckdb.Error):
             self._connection.close()
-        while not self._sql_cursors.empty():
-            self._sql_cursors.get().close()
-        self._sql_cursors = SimpleQueue()
         # Where it cannot be opened now, the next transaction fails and tries again.
         with suppress(CollectorError):
             opened = self._open()
@@ -321,11 +247,6 @@ class Store:
                 f"{self.database} cannot be written ({first_line(error)}); "
                 "free space there or choose another --data-dir"
             ) from error
-        for _ in range(SQL_CURSORS):
-            cursor = connection.cursor()
-            for setting in SQL_CURSOR_SETTINGS:
-                cursor.execute(setting)
-            self._sql_cursors.put(cursor)
         connection.execute("SET lock_configuration = true")
         return connection
 

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from whence_collector import config as collector_config
 from whence_collector.check import check
 from whence_collector.classes import class_of
+from whence_collector.database import SqlCursor, open_copy
 from whence_collector.errors import CollectorError, InvalidBatch, InvalidPrices, InvalidSetting
 from whence_collector.price_file import parse_prices
 from whence_collector.sql_gate import admit
@@ -121,13 +122,13 @@ def _prices(data: bytes) -> object:
 
 
 @cache
-def _store() -> Store:
-    return Store(_folder() / "whence.duckdb")
+def _cursor() -> SqlCursor:
+    Store(_folder() / "whence.duckdb").close()
+    return open_copy(_folder() / "whence.duckdb")
 
 
 def _sql(data: bytes) -> object:
-    with _store().sql_cursor() as cursor:
-        return admit(cursor, data.decode("utf-8", "replace"))
+    return admit(_cursor(), data.decode("utf-8", "replace"))
 
 
 TARGETS = {

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from tests.unit.collector_batches import one_of_each
 
 from whence_collector.check import check
-from whence_collector.errors import QueryInvalid, QueryRefused
+from whence_collector.errors import QueryInvalid, QueryRefused, QueryTooLong
 from whence_collector.recorder import Recorder, Submission
 from whence_collector.resolved import ResolvedBatch
-from whence_collector.sql_gate import STABLE_VIEWS, run_select
+from whence_collector.sql_desk import SqlDesk
+from whence_collector.sql_gate import STABLE_VIEWS
 from whence_collector.store import Store, Writer
 
 
@@ -41,8 +45,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened.close()
 
 
-def select(store: Store, query: str, max_rows: int = 1000) -> tuple[list[str], list[object]]:
-    columns, rows = run_select(store, query, max_rows)
+@pytest.fixture(scope="module")
+def desk(store: Store) -> Iterator[SqlDesk]:
+    """Ask as the collector does: a copy, and a worker with a limit."""
+    opened = SqlDesk(store)
+    yield opened
+    opened.close()
+
+
+def select(desk: SqlDesk, query: str, max_rows: int = 1000) -> tuple[list[str], list[object]]:
+    columns, rows = desk.select(query, max_rows)
     return columns, [json.loads(row) for row in rows]
 
 
@@ -55,15 +67,15 @@ def snapshot(store: Store) -> list[object]:
         ]
 
 
-def test_columns_and_rows_come_back(store: Store) -> None:
-    answer = select(store, "SELECT path, op, ops FROM file_accesses WHERE op = 'write'")
+def test_columns_and_rows_come_back(desk: SqlDesk, store: Store) -> None:
+    answer = select(desk, "SELECT path, op, ops FROM file_accesses WHERE op = 'write'")
 
     assert answer == (["path", "op", "ops"], [["/work/model.tmp", "write", 2]])
 
 
 @pytest.mark.parametrize("view", STABLE_VIEWS)
-def test_every_stable_view_can_be_read(store: Store, view: str) -> None:
-    columns, _ = select(store, f"FROM {view}")
+def test_every_stable_view_can_be_read(desk: SqlDesk, store: Store, view: str) -> None:
+    columns, _ = select(desk, f"FROM {view}")
 
     assert len(columns) > 1
 
@@ -92,16 +104,16 @@ def test_every_stable_view_can_be_read(store: Store, view: str) -> None:
         ("SELECT argv FROM processes WHERE pid = 101", [[["python3", "train.py", ""]]]),
     ],
 )
-def test_what_a_select_may_do(store: Store, query: str, rows: list[object]) -> None:
-    assert select(store, query)[1] == rows
+def test_what_a_select_may_do(desk: SqlDesk, store: Store, query: str, rows: list[object]) -> None:
+    assert select(desk, query)[1] == rows
 
 
-def test_rows_are_cut_at_the_cap(store: Store) -> None:
-    assert select(store, "SELECT * FROM range(1000000)", 3)[1] == [[0], [1], [2]]
+def test_rows_are_cut_at_the_cap(desk: SqlDesk, store: Store) -> None:
+    assert select(desk, "SELECT * FROM range(1000000)", 3)[1] == [[0], [1], [2]]
 
 
-def test_a_view_can_be_described(store: Store) -> None:
-    columns, rows = select(store, "DESCRIBE runs")
+def test_a_view_can_be_described(desk: SqlDesk, store: Store) -> None:
+    columns, rows = select(desk, "DESCRIBE runs")
 
     assert (columns[0], rows[0][0]) == ("column_name", "run_id")  # type: ignore[index]  # a row is a list
 
@@ -182,11 +194,13 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("query", ATTACKS)
-def test_an_attack_is_refused_in_one_sentence_and_changes_nothing(store: Store, query: str) -> None:
+def test_an_attack_is_refused_in_one_sentence_and_changes_nothing(
+    desk: SqlDesk, store: Store, query: str
+) -> None:
     before = snapshot(store)
 
     with pytest.raises((QueryRefused, QueryInvalid)) as caught:
-        select(store, query)
+        select(desk, query)
 
     assert "\n" not in str(caught.value)
     assert snapshot(store) == before
@@ -195,22 +209,60 @@ def test_an_attack_is_refused_in_one_sentence_and_changes_nothing(store: Store, 
 @pytest.mark.parametrize(
     "query", ["SELEC 1", "SELECT nothing FROM runs", "SELECT 1 FROM (", "SELECT ?"]
 )
-def test_a_query_that_makes_no_sense_is_told_so(store: Store, query: str) -> None:
+def test_a_query_that_makes_no_sense_is_told_so(desk: SqlDesk, store: Store, query: str) -> None:
     with pytest.raises(QueryInvalid):
-        select(store, query)
+        select(desk, query)
 
 
-def test_a_value_that_cannot_be_made_is_told_so_while_rows_are_read(store: Store) -> None:
+def test_a_value_that_cannot_be_made_is_told_so_while_rows_are_read(
+    desk: SqlDesk, store: Store
+) -> None:
     with pytest.raises(QueryInvalid, match="Could not convert"):
-        select(store, "SELECT CAST(path AS INTEGER) FROM file_accesses")
+        select(desk, "SELECT CAST(path AS INTEGER) FROM file_accesses")
 
 
-def test_every_cursor_comes_back_whatever_happened(store: Store) -> None:
+def test_every_worker_comes_back_whatever_happened(desk: SqlDesk) -> None:
     for _ in range(20):
-        _, rows = run_select(store, "SELECT * FROM range(100000)", 1000)
+        _, rows = desk.select("SELECT * FROM range(100000)", 1000)
         next(rows)
         rows.close()  # type: ignore[attr-defined]  # it is a generator
         with pytest.raises(QueryRefused):
-            run_select(store, "FROM access", 1)
+            desk.select("FROM access", 1)
 
-    assert select(store, "SELECT 1")[1] == [[1]]
+    assert select(desk, "SELECT 1")[1] == [[1]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT len(range(2000000000))",
+        "SELECT len(list(each.range)) FROM range(2000000000) AS each",
+        "SELECT len(string_agg(a.range::VARCHAR)) FROM range(1000000) a, range(3000) b",
+        "SELECT len(printf('%2000000000d', 1)) + len(printf('%1999999999d', 2))",
+        "SELECT len(replace(replace(printf('%90000d', 1), ' ', printf('%90000d', 1)), '1', 'x'))",
+    ],
+)
+def test_a_huge_value_ends_its_worker_and_nothing_else(desk: SqlDesk, query: str) -> None:
+    """The collector's own memory does not grow; whoever asks next is answered."""
+    before = resident_bytes()
+    with pytest.raises((QueryTooLong, QueryInvalid)):
+        select(desk, query)
+
+    assert resident_bytes() - before < 64 << 20
+    assert select(desk, "SELECT 1")[1] == [[1]]
+
+
+def test_what_is_committed_is_seen_by_the_next_question(desk: SqlDesk, store: Store) -> None:
+    count = "SELECT count(*) FROM hosts"
+    before = select(desk, count)[1]
+    store.write(lambda w: w.execute("INSERT INTO host VALUES (2, 'h2', '')")).result()
+    time.sleep(0.5)  # longer than ten times what the copy of a small file takes
+    after = select(desk, count)[1]
+    store.write(lambda w: w.execute("DELETE FROM host WHERE host_id = 2")).result()
+
+    assert (before, after) == ([[1]], [[2]])
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -227,8 +227,8 @@ def test_a_database_that_gave_up_is_opened_again(store: Store) -> None:
         store.write(add_paths(2)).result()
     store.write(add_paths(3)).result()
 
-    with store.sql_cursor() as cursor:
-        assert list(cursor.select("SELECT path_id FROM path")) == [(1,), (3,)]
+    with store.cursor() as reader:
+        assert reader.rows("SELECT path_id FROM path") == [(1,), (3,)]
 
 
 @pytest.fixture
