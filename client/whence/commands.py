@@ -38,7 +38,8 @@ def run_find(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     question = question_of(options.what, desk)
     found = find(client, question, getattr(options, "wait", WAIT_S))
     if question.path is not None and question.digest is None and not found.path_versions:
-        raise MissingFileError(f"{missing(options.what)}; nothing is known of that path either")
+        nothing = f"{missing(options.what)}; nothing is known of that path either"
+        raise MissingFileError("; ".join([nothing, *found.caveats]))
     cost = ancestry_cost(client, found)
     if options.json:
         told = {"ancestry_cost": None if cost is None else message_document(cost)}

@@ -55,6 +55,10 @@ class Run:
     git_modified: tuple[str, ...]
     input_count: int | None
     output_count: int | None
+    lost_records: int | None = None
+    unobserved_ns: int | None = None
+    accounted_bytes: int | None = None
+    seen_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class Found:
     consumers: tuple[Run, ...]
     path_versions: tuple[PathVersion, ...]
     candidates: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

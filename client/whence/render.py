@@ -63,7 +63,8 @@ def found_lines(page: Page, question: Question, found: Found) -> list[str]:
     if found.candidates:
         return _ambiguous_lines(page, question, found.candidates)
     if found.artifact is None:
-        return [*_head(page, question, found), *_unknown_lines(page, question, found)]
+        lines = [*_head(page, question, found), *_unknown_lines(page, question, found)]
+        return lines + caveat_lines(page, found.caveats)
     lines = _head(page, question, found)
     if found.productions:
         lines += production_lines(page, found.productions[0])
@@ -297,6 +298,14 @@ def _consumers(page: Page, runs: Sequence[Run]) -> list[str]:
 def _ambiguous_lines(page: Page, question: Question, candidates: Sequence[str]) -> list[str]:
     head = f"{question.name} is the beginning of {count_text(len(candidates), 'digest')}:"
     return [head, *(f"  {digest}" for digest in candidates), "ask with more digits"]
+
+
+def caveat_lines(page: Page, caveats: Sequence[str]) -> list[str]:
+    """Return what could hide what was asked for: a "no" is worth what was watched."""
+    inner = page.inner()
+    return labelled(
+        page, "but", [line for caveat in caveats for line in wrap(inner, f"{caveat}", 2)]
+    )
 
 
 def _unknown_lines(page: Page, question: Question, found: Found) -> list[str]:

@@ -18,6 +18,7 @@ from whence.text import (
     duration_text,
     number_text,
     short_run,
+    size_text,
 )
 
 _LOG_COLUMNS = (
@@ -65,6 +66,10 @@ def _log_cells(page: Page, run: Run) -> list[Cell]:
     ]
 
 
+# What the kernel itself reads at an exec is no call of the program.
+ALL_BUT_HEADERS = 0.99
+
+
 def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     """Return one run in full."""
     run, inner = detail.run, page.inner()
@@ -80,6 +85,7 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     lines += labelled(page, "measured", _metrics(inner, detail.metrics))
     lines += labelled(page, "part of", _parent(run))
     lines += labelled(page, "complete", complete_lines(page, run.complete, reasons))
+    lines += labelled(page, "proven", _proof(run))
     lines += labelled(page, "inputs", _inputs(inner, detail, 20))
     lines += labelled(
         page, "outputs", edge_lines(inner, own_outputs(detail), run.cwd, 20) or ["none"]
@@ -97,6 +103,15 @@ def _outcome_line(page: Page, run: Run) -> str:
 def _code(page: Page, run: Run) -> list[str]:
     lines = [line.removeprefix("code ") for line in code_lines(page, run)]
     return lines + ([f"in {run.git_repository}"] if lines and run.git_repository else [])
+
+
+def _proof(run: Run) -> list[str]:
+    """Return what of the kernel's own account of the run was seen."""
+    if not run.accounted_bytes or run.seen_bytes is None:
+        return []
+    share = run.seen_bytes / run.accounted_bytes
+    shown = "all" if share > ALL_BUT_HEADERS else f"{share:.1%}"
+    return [f"{shown} of {size_text(run.accounted_bytes)} that the kernel accounts to it"]
 
 
 def _parent(run: Run) -> list[str]:

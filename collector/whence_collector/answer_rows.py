@@ -25,7 +25,7 @@ RUNS = """
 SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR, ''),
     r.started_ns, r.status, r.complete, r.ended_ns, r.exit_code, r.parent_run_id, r.cwd,
     r.git_commit, r.git_branch, r.git_dirty, r.repository, r.incomplete_reason, r.project,
-    r.git_modified
+    r.lost_records, r.unobserved_ns, r.accounted_bytes, r.seen_bytes, r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
 TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
@@ -49,6 +49,10 @@ _RUN_FIELDS = [
     "git_repository",
     "incomplete_reason",
     "project",
+    "lost_records",
+    "unobserved_ns",
+    "accounted_bytes",
+    "seen_bytes",
 ]
 
 COUNTS = """

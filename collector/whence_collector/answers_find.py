@@ -22,6 +22,7 @@ from whence_collector.answers_names import names_now, versions_named
 from whence_collector.answers_origin import Origin, origins, tell
 from whence_collector.answers_path import held_at, path_version
 from whence_collector.errors import InvalidRequest, NotFound
+from whence_collector.incomplete import add_completeness
 from whence_collector.lookups import host_names, paths
 from whence_proto.v1 import query_pb2 as wire
 
@@ -145,7 +146,9 @@ def _tell_story(reader: Reader, story: _Story, reply: wire.FindReply) -> None:
             complete=True,
             truncated=True,
         )
+        add_completeness(production, [production.run])
         if made is story.made[0]:
+            production.ClearField("incomplete_reasons")
             tell(story.origins[0], story.runs, production)
         reply.productions.append(production)
     listed = [story.runs[run_id] for run_id in story.consumers if run_id in story.runs]

@@ -36,6 +36,14 @@ FOLDED = tuple(each for each in CLASSES if each not in SHOWN)
 UNDIGESTED = (
     "SELECT version_id, reason FROM version_digest WHERE state IN (3, 4) AND {among_versions}"
 )
+# Seen by a capture that is over, and neither read nor given up by it: its daemon was killed.
+LEFT = """
+SELECT version_id FROM file_version WHERE {among_versions}
+AND NOT EXISTS (SELECT 1 FROM version_digest d WHERE d.version_id = file_version.version_id)
+AND capture_id NOT IN (
+    SELECT max(c.capture_id) FROM capture c JOIN boot b USING (boot_id) GROUP BY b.host_id)
+"""
+NEVER_READ = "the daemon ended before its bytes were read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,8 @@ def undigested_inputs(reader: Reader, inputs: Sides) -> dict[int, tuple[str, str
     reasons: dict[int, str | None] = dict(
         reader.rows(UNDIGESTED.format(among_versions=condition), params)
     )
+    left = reader.rows(LEFT.format(among_versions=condition), params)
+    reasons |= {version_id: NEVER_READ for (version_id,) in left}
     texts = paths(reader, {path_of[version_id] for version_id in reasons})
     return {
         version_id: (texts[path_id], reasons[version_id])

@@ -12,6 +12,8 @@ from whence_collector.answers_find import find
 from whence_collector.answers_lineage import lineage
 from whence_collector.answers_runs import get_run, list_runs
 from whence_collector.answers_status import status
+from whence_collector.caveats import away_hosts, caveats, mark_away
+from whence_collector.errors import NotFound
 from whence_collector.graph import Graph
 from whence_collector.sql_desk import SqlDesk
 from whence_proto.v1 import query_pb2 as wire
@@ -49,21 +51,41 @@ class QueryService(query_pb2_grpc.QueryServicer):
 
     async def Find(self, request: wire.FindRequest, context: Context) -> wire.FindReply:  # noqa: N802 -- gRPC names the method
         """Everything known about one content or path."""
-        return await self._answer(lambda reader: find(reader, self._graph, request))
+        return await self._answer(lambda reader: self._find(reader, request))
 
     async def ListRuns(  # noqa: N802 -- gRPC names the method
         self, request: wire.ListRunsRequest, context: Context
     ) -> wire.ListRunsReply:
         """Runs, newest first."""
-        return await self._answer(lambda reader: list_runs(reader, request))
+
+        def answer(reader: Reader) -> wire.ListRunsReply:
+            reply = list_runs(reader, request)
+            mark_away(reply.runs, self._away(reader))
+            return reply
+
+        return await self._answer(answer)
 
     async def GetRun(self, request: wire.GetRunRequest, context: Context) -> wire.RunDetail:  # noqa: N802 -- gRPC names the method
         """One run in full."""
-        return await self._answer(lambda reader: get_run(reader, self._graph, request))
+
+        def answer(reader: Reader) -> wire.RunDetail:
+            reply = get_run(reader, self._graph, request)
+            mark_away([reply.run, *reply.steps], self._away(reader))
+            return reply
+
+        return await self._answer(answer)
 
     async def Lineage(self, request: wire.LineageRequest, context: Context) -> wire.LineageReply:  # noqa: N802 -- gRPC names the method
         """The graph above or below a start."""
-        return await self._answer(lambda reader: lineage(reader, self._graph, request))
+
+        def answer(reader: Reader) -> wire.LineageReply:
+            reply = lineage(reader, self._graph, request)
+            told = mark_away(reply.runs, self._away(reader))
+            reply.complete = reply.complete and not told
+            reply.incomplete_reasons.extend(told)
+            return reply
+
+        return await self._answer(answer)
 
     async def Status(self, request: wire.StatusRequest, context: Context) -> wire.StatusReply:  # noqa: N802 -- gRPC names the method
         """How the collector and its daemons are."""
@@ -82,6 +104,26 @@ class QueryService(query_pb2_grpc.QueryServicer):
                 yield chunk
         finally:
             await asyncio.to_thread(_close, found)
+
+    def _find(self, reader: Reader, request: wire.FindRequest) -> wire.FindReply:
+        """A "no" tells what could hide a "yes"."""
+        connected, host = self._presence.is_connected, request.host or None
+        try:
+            reply = find(reader, self._graph, request)
+        except NotFound as error:
+            words = "; ".join([str(error), *caveats(reader, connected, host)])
+            raise NotFound(words) from None
+        if not reply.productions and not reply.candidates:
+            reply.caveats.extend(caveats(reader, connected, host))
+        away = self._away(reader)
+        for production in reply.productions:
+            told = mark_away([production.run, *production.ancestry], away)
+            production.complete = production.complete and not told
+            production.incomplete_reasons.extend(told)
+        return reply
+
+    def _away(self, reader: Reader) -> dict[str, str]:
+        return away_hosts(reader, self._presence.is_connected)
 
     async def _answer(self, work: Callable[[Reader], Reply]) -> Reply:
         def answer() -> Reply:

@@ -14,6 +14,7 @@ from whence_proto.v1 import ingest_pb2 as wire
 from whenced.balance import Balance, Difference, Walk
 from whenced.losses import Ledger
 from whenced.oracle import Oracle
+from whenced.record import Kind
 from whenced.rows import AccountRow, LossRow, MarkRow, ProcessKey
 from whenced.sequences import Sequences
 
@@ -51,6 +52,7 @@ class Proof:
         self._walk_due_ns = self._forget_due_ns = began_ns
         self._walked_ns = self._looked_ns = self._told_ns = began_ns
         self._is_walked = False
+        self._ended_ns = self._settled_ns = 0
         self._found: list[Row] = []
         self.oracle = Oracle(processes, began_ns)
         self._accounts: Accounts | None = None
@@ -61,6 +63,8 @@ class Proof:
         """Add records that were taken."""
         self.ledger.received(np.bincount(rows["kind"]))
         self.sequences.received(rows)
+        ends = rows["at_ns"][rows["kind"] == int(Kind.EXIT)]
+        self._ended_ns = max(self._ended_ns, int(ends.max(initial=0)))
         if self._accounts is not None:
             self.oracle.received(rows)
 
@@ -81,10 +85,14 @@ class Proof:
     @property
     def waiting(self) -> int:
         """Rows that say something new; where capture stands goes along with others."""
-        return len(self._found) + self.ledger.is_open
+        # An end is worth a mark of its own: a run that ended before a death of this daemon and was
+        # told whole must not be marked for it.
+        is_owed = self._told_ns < self._ended_ns <= self._settled_ns
+        return len(self._found) + self.ledger.is_open + is_owed
 
     def step(self, now_ns: int, settled_ns: int) -> None:
         """Walk over all tasks when that is due; compare when all records from before are in."""
+        self._settled_ns = settled_ns
         if self._walk is not None and settled_ns >= self._walk.at_ns:
             walk, self._walk = self._walk, None
             self._compare(walk)

@@ -13,7 +13,7 @@ from whence_proto.v1 import ingest_pb2 as wire
 from whenced.balance import Balance, Difference, Walk
 from whenced.loader import Capture
 from whenced.proof import Proof
-from whenced.record import ALIVE, ALIVE_IN_SCOPE, LOSER, PROCESS, Kind, Rows
+from whenced.record import ALIVE, ALIVE_IN_SCOPE, LOSER, PROCESS, RECORD, Kind, Rows
 from whenced.rows import LossRow, MarkRow, ProcessKey, Row, StartRow
 
 NOBODY = Difference((), ())
@@ -130,6 +130,21 @@ def test_the_end_says_up_to_when_everything_was_told() -> None:
         (wire.CAPTURE_MARK_TOLD, BEGAN_NS + SECOND_NS),
         (wire.CAPTURE_MARK_ENDED, BEGAN_NS + SECOND_NS),
     ]
+
+
+def test_an_end_is_followed_by_a_mark_when_everything_of_before_is_told() -> None:
+    bench = Bench()
+    bench.look(0)
+    bench.look(0.1)
+    record = np.zeros(1, dtype=RECORD)
+    record["kind"], record["at_ns"] = int(Kind.EXIT), BEGAN_NS + SECOND_NS
+    bench.proof.received(record)
+    early = bench.proof.waiting
+    bench.proof.step(BEGAN_NS + SECOND_NS, BEGAN_NS + SECOND_NS)
+    owed = bench.proof.waiting
+    bench.look(1)
+
+    assert (early, owed, bench.proof.waiting) == (0, 1, 0)
 
 
 def test_a_lost_end_is_a_loss_of_that_process_and_told_with_a_walk() -> None:

@@ -62,6 +62,7 @@ class FindReply(google.protobuf.message.Message):
     CONSUMERS_FIELD_NUMBER: builtins.int
     PATH_VERSIONS_FIELD_NUMBER: builtins.int
     CANDIDATES_FIELD_NUMBER: builtins.int
+    CAVEATS_FIELD_NUMBER: builtins.int
     @property
     def artifact(self) -> global___Artifact:
         """The content, when known."""
@@ -82,6 +83,12 @@ class FindReply(google.protobuf.message.Message):
     def candidates(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Digests that share the prefix when it is ambiguous, at most 20."""
 
+    @property
+    def caveats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Where no production is known: what could hide one, one sentence each (hosts
+        that nobody observes, times in which nobody did, records that were lost).
+        """
+
     def __init__(
         self,
         *,
@@ -90,9 +97,10 @@ class FindReply(google.protobuf.message.Message):
         consumers: collections.abc.Iterable[global___RunSummary] | None = ...,
         path_versions: collections.abc.Iterable[global___PathVersion] | None = ...,
         candidates: collections.abc.Iterable[builtins.str] | None = ...,
+        caveats: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_artifact", b"_artifact", "artifact", b"artifact"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_artifact", b"_artifact", "artifact", b"artifact", "candidates", b"candidates", "consumers", b"consumers", "path_versions", b"path_versions", "productions", b"productions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_artifact", b"_artifact", "artifact", b"artifact", "candidates", b"candidates", "caveats", b"caveats", "consumers", b"consumers", "path_versions", b"path_versions", "productions", b"productions"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_artifact", b"_artifact"]) -> typing.Literal["artifact"] | None: ...
 
 global___FindReply = FindReply
@@ -307,6 +315,10 @@ class RunSummary(google.protobuf.message.Message):
     GIT_MODIFIED_FIELD_NUMBER: builtins.int
     INPUT_COUNT_FIELD_NUMBER: builtins.int
     OUTPUT_COUNT_FIELD_NUMBER: builtins.int
+    LOST_RECORDS_FIELD_NUMBER: builtins.int
+    UNOBSERVED_NS_FIELD_NUMBER: builtins.int
+    ACCOUNTED_BYTES_FIELD_NUMBER: builtins.int
+    SEEN_BYTES_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identity, stable: 16 hexadecimal digits."""
     kind: builtins.str
@@ -347,6 +359,16 @@ class RunSummary(google.protobuf.message.Message):
     """Number of distinct files read, and written."""
     output_count: builtins.int
     """Number of distinct files written."""
+    lost_records: builtins.int
+    """Records that were lost of it, or of anybody while it ran; absent: none."""
+    unobserved_ns: builtins.int
+    """Of its time, nobody observed the host; absent: none."""
+    accounted_bytes: builtins.int
+    """What the kernel accounts to its processes, read and written; absent: not
+    compared (small, or not observed from birth).
+    """
+    seen_bytes: builtins.int
+    """Of these: seen."""
     @property
     def git_modified(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Modified tracked files, relative to the repository."""
@@ -375,9 +397,15 @@ class RunSummary(google.protobuf.message.Message):
         git_modified: collections.abc.Iterable[builtins.str] | None = ...,
         input_count: builtins.int | None = ...,
         output_count: builtins.int | None = ...,
+        lost_records: builtins.int | None = ...,
+        unobserved_ns: builtins.int | None = ...,
+        accounted_bytes: builtins.int | None = ...,
+        seen_bytes: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project", "run_id", b"run_id", "started_unix_ns", b"started_unix_ns", "status", b"status", "user", b"user"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "accounted_bytes", b"accounted_bytes", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project", "seen_bytes", b"seen_bytes", "unobserved_ns", b"unobserved_ns"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "accounted_bytes", b"accounted_bytes", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project", "run_id", b"run_id", "seen_bytes", b"seen_bytes", "started_unix_ns", b"started_unix_ns", "status", b"status", "unobserved_ns", b"unobserved_ns", "user", b"user"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_accounted_bytes", b"_accounted_bytes"]) -> typing.Literal["accounted_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cwd", b"_cwd"]) -> typing.Literal["cwd"] | None: ...
     @typing.overload
@@ -397,11 +425,17 @@ class RunSummary(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_input_count", b"_input_count"]) -> typing.Literal["input_count"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_lost_records", b"_lost_records"]) -> typing.Literal["lost_records"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_output_count", b"_output_count"]) -> typing.Literal["output_count"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_parent_run_id", b"_parent_run_id"]) -> typing.Literal["parent_run_id"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_project", b"_project"]) -> typing.Literal["project"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_seen_bytes", b"_seen_bytes"]) -> typing.Literal["seen_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_unobserved_ns", b"_unobserved_ns"]) -> typing.Literal["unobserved_ns"] | None: ...
 
 global___RunSummary = RunSummary
 

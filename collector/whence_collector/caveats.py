@@ -1,0 +1,90 @@
+"""What whence may have missed: said with every "no", and with what is still going on.
+
+A "no" is worth as much as the watch that was kept: hosts that nobody observes now, times in which
+nobody did, records that were lost.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from whence_collector.store import Reader
+    from whence_proto.v1 import query_pb2 as wire
+
+SECOND_NS = 1_000_000_000
+HOSTS = """
+SELECT h.host_id, h.name,
+    (SELECT max(l.committed_ns) FROM batch_ledger l JOIN boot b USING (boot_id)
+        WHERE b.host_id = h.host_id),
+    (SELECT coalesce(sum(x.lost), 0)::BIGINT FROM loss x JOIN boot b USING (boot_id)
+        WHERE b.host_id = h.host_id),
+    (SELECT count(*) FROM unobserved u WHERE u.host_id = h.host_id),
+    (SELECT coalesce(sum(u.until_ns - u.from_ns), 0)::BIGINT FROM unobserved u
+        WHERE u.host_id = h.host_id),
+    (SELECT max(u.until_ns) FROM unobserved u WHERE u.host_id = h.host_id),
+    (SELECT min(p.at_unix_ns) FROM process p JOIN boot b USING (boot_id)
+        WHERE b.host_id = h.host_id AND p.origin != 3)
+FROM host h ORDER BY h.name
+"""
+
+
+def caveats(
+    reader: Reader, is_connected: Callable[[int], bool], host: str | None = None
+) -> list[str]:
+    """Return one sentence for each thing that could hide what was asked for.
+
+    host: the one that the question is about, None: any. Empty where every host is observed and
+    nothing was ever lost.
+    """
+    found = [row for row in reader.rows(HOSTS) if host is None or row[1] == host]
+    if not found:
+        whose = f"host {host} has never delivered" if host else "no host has ever delivered"
+        return [f"{whose}: nothing that happened there is known"]
+    sentences = []
+    for host_id, name, last_ns, lost, gaps, unobserved_ns, until_ns, since_ns in found:
+        if not is_connected(host_id):
+            sentences.append(_away(name, last_ns))
+        if since_ns is not None:
+            sentences.append(f"host {name} has been observed since {_utc(since_ns)}, not before")
+        if gaps:
+            times = "once" if gaps == 1 else f"{gaps} times"
+            length = f"{unobserved_ns / SECOND_NS:,.0f} s in all, until {_utc(until_ns)}"
+            sentences.append(f"host {name} was not observed {times}, {length}")
+        if lost:
+            sentences.append(f"{lost:,} records of host {name} were lost")
+    return sentences
+
+
+def away_hosts(reader: Reader, is_connected: Callable[[int], bool]) -> dict[str, str]:
+    """Return, by name, a sentence for each host that nobody hears of now."""
+    return {
+        name: _away(name, last_ns)
+        for host_id, name, last_ns, *_ in reader.rows(HOSTS)
+        if last_ns is not None and not is_connected(host_id)
+    }
+
+
+def mark_away(runs: Iterable[wire.RunSummary], away: dict[str, str]) -> list[str]:
+    """Say of runs that seem to be running on such a host what that is worth; return it all."""
+    told = []
+    for run in runs:
+        if run.status != "running" or run.host not in away:
+            continue
+        run.complete = False
+        why = away[run.host]
+        run.incomplete_reason = f"{run.incomplete_reason}; {why}" if run.incomplete_reason else why
+        told.append(f"run {run.run_id} may have gone on: {why}")
+    return told
+
+
+def _away(name: str, last_ns: int | None) -> str:
+    when = f"since {_utc(last_ns)}" if last_ns is not None else "ever"
+    return f"host {name} has not been heard of {when}"
+
+
+def _utc(at_ns: int) -> str:
+    return f"{datetime.fromtimestamp(at_ns / SECOND_NS, UTC):%Y-%m-%d %H:%M:%S} UTC"
