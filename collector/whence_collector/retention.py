@@ -64,10 +64,11 @@ FOLD = (
     f"CREATE OR REPLACE TEMP TABLE kept_access AS {KEEP}",
     "DELETE FROM access WHERE process_id IN (SELECT process_id FROM old_process)",
     "INSERT INTO access BY NAME SELECT * FROM kept_access",
-    # Helpers: neither first of a run nor of any touch that is left.
+    # Helpers: neither first of a run, nor of any touch that is left, nor whom a GPU is charged to.
     "CREATE OR REPLACE TEMP TABLE old_helper AS SELECT process_id FROM old_process "
     "ANTI JOIN kept_access USING (process_id) "
-    "WHERE process_id NOT IN (SELECT root_process_id FROM run)",
+    "WHERE process_id NOT IN (SELECT root_process_id FROM run) "
+    "AND process_id NOT IN (SELECT process_id FROM gpu_hold)",
     "DELETE FROM process WHERE process_id IN (SELECT process_id FROM old_helper)",
     "DELETE FROM process_end WHERE process_id IN (SELECT process_id FROM old_helper)",
     "DELETE FROM process_run WHERE process_id IN (SELECT process_id FROM old_helper)",

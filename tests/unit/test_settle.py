@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.gpu_samples import H100, PRICES, Books, add_device, add_hold, add_watched
 
+from whence_collector.retention import fold
 from whence_collector.settle import SECOND_NS
 from whence_proto.v1 import ingest_pb2 as wire
 
@@ -208,3 +209,52 @@ def test_views_name_run_and_price(books: Books) -> None:
         (True, "h1", "NVIDIA H100 80GB HBM3", 30.0, 0.03, "on-demand", "exclusive/1")
     ]
     assert books.rows("SELECT kind, end_ns - start_ns FROM gpu_holds") == [("held", 30 * SECOND_NS)]
+
+
+def test_folding_an_old_run_leaves_its_money(books: Books) -> None:
+    """A rank that touched no file of note is still whom the GPU is charged to."""
+    books.file.write_text(PRICES)
+    maker = books.batch()
+    script, rank = maker.process(100), maker.process(101)
+    maker.start(script, arguments=("python3", "train.py")).start(rank, parent=script)
+    maker.end(rank, at_ns=90 * SECOND_NS).end(script, at_ns=91 * SECOND_NS)
+    add_device(maker)
+    add_watched(maker, 0, 70)
+    add_hold(maker, 10, 40, tgid=101)
+    books.send(maker)
+    books.settle()
+    query = "SELECT gpu_seconds, cost_usd FROM runs WHERE gpu_seconds > 0"
+    before = books.rows(query)
+
+    folded = books.store.write(lambda writer: fold(writer, 1 << 62, 1)).result()
+
+    assert folded.runs == 1
+    assert books.rows(query) == before != []
+
+
+def test_a_gpu_in_instances_is_charged_by_their_slices(books: Books) -> None:
+    """Which instance a process is in only NVML's lists tell; the rest of the GPU is idle."""
+    maker = books.batch()
+    add_device(maker)
+    for number, slices in ((1, 3), (2, 3)):
+        add_device(maker, f"MIG-{number}")
+        table = maker.batch.gpu_devices
+        table.parent_text[-1] = maker.text(H100)
+        table.compute_slices[-1], table.memory_slices[-1] = slices, 4
+    add_watched(maker, 0, 70)
+    add_hold(maker, 0, 60)
+    shares = maker.batch.gpu_shares
+    shares.gpu_text.append(maker.text("MIG-1"))
+    shares.process.append(maker.process(100))
+    shares.from_ns.append(maker.batch.gpu_slices.from_ns[0])
+    shares.until_ns.append(maker.batch.gpu_slices.until_ns[0])
+    shares.sm_ppm.append(-1)
+    shares.memory_bytes.append(1 << 30)
+    shares.mps.append(False)
+    books.send(maker)
+
+    books.settle()
+
+    # The larger of 3 of 7 and 4 of 8.
+    assert [row[2:4] for row in books.net()] == [("held", 30.0), ("idle", 30.0)]
+    assert books.rows("SELECT * FROM spend_violations") == []
