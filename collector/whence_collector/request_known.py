@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class Registry:
 
     def earlier_runs(self, card: Card) -> list[str]:
         """Return sentences about runs that read the same data, and requests for the same."""
-        sentences = []
+        sentences = same_work(self._reader, card)
         for request in self._book.requests.values():
             same = request.card.terms_digest == card.terms_digest
             if same or (card.datasets and _same_work(request.card, card)):
@@ -157,7 +158,53 @@ def costs_of(reader: Reader, run_ids: list[str]) -> dict[str, int]:
     return {run: int(cost) for run, cost in rows if cost is not None}
 
 
+def same_work(reader: Reader, card: Card) -> list[str]:
+    """Return sentences about runs that read the same data and base model at the same commit."""
+    wanted = [ref.digest for ref in (*card.datasets, card.base_model) if ref.digest]
+    if not wanted:
+        return []
+    found = readers_of(reader, wanted[0], LIKE_RUNS)
+    for digest in wanted[1:]:
+        also = set(readers_of(reader, digest, LIKE_RUNS))
+        found = [run for run in found if run in also]
+    if not found:
+        return []
+    condition, params = among("run_id", found)
+    rows = reader.rows(
+        "SELECT run_id, command, started_ns FROM run "  # noqa: S608 -- our own names
+        f"WHERE status = 'succeeded' AND starts_with(coalesce(git_commit, ''), ?) AND {condition} "
+        "ORDER BY started_ns DESC LIMIT 3",
+        (card.commit, *params),
+    )
+    costs = costs_of(reader, [run for run, _, _ in rows])
+    return [_ran(reader, run, words, at, costs.get(run)) for run, words, at in rows]
+
+
+def _ran(reader: Reader, run: str, command: str, started_ns: int, cost: int | None) -> str:
+    made = reader.rows(
+        "SELECT artifact FROM run_outputs WHERE run_id = ? AND class = 'model' "
+        "AND artifact IS NOT NULL AND NOT deleted ORDER BY last_at DESC LIMIT 1",
+        (run,),
+    )
+    day = datetime.fromtimestamp(started_ns // 1_000_000_000, UTC).date()
+    price = f" for {usd_text(cost)}" if cost is not None else ""
+    digest = f", and made {made[0][0][:19]}" if made else ""
+    return f"this ran on {day}{price}: run {run[:8]}, {command}{digest}"
+
+
 def test_label(reader: Reader, digest: str) -> str:
-    """Return the label by which a content counts as test data, "" where it has none."""
-    del reader, digest
-    return ""
+    """Return the label by which a content counts as test data, "" where it has none.
+
+    Its own label, or that of a run which made it from test data or was said to.
+    """
+    found = contents(reader, digest)
+    if len(found) != 1:
+        return ""
+    rows = reader.rows(
+        "SELECT key, value FROM tags WHERE key = 'test-set' AND stands AND (subject = ? OR run_id "
+        "IN (SELECT run_id FROM run_outputs WHERE artifact = ?)) LIMIT 1",
+        (found[0], found[0]),
+    )
+    if not rows:
+        return ""
+    return f"what is labelled {rows[0][0]}" + (f" ({rows[0][1]})" if rows[0][1] else "")

@@ -184,17 +184,18 @@ class Watching:
 
 def records_after(reader: Reader, after: int, limit: int = 0) -> Iterator[Record]:
     """Yield records in the order of their numbers, a page at a time."""
-    left = limit or 1 << 62
+    left, seen = limit or 1 << 62, 0
     while left > 0:
+        # By position, not by the last number: a number that stands there twice must come twice.
         page = reader.rows(
             f"SELECT {rows.RECORD_COLUMNS} FROM audit_record WHERE number > ? "  # noqa: S608 -- our own names
-            "ORDER BY number LIMIT ?",
-            (after, min(PAGE, left)),
+            "ORDER BY number LIMIT ? OFFSET ?",
+            (after, min(PAGE, left), seen),
         )
         if not page:
             return
         yield from (rows.record_of(row) for row in page)
-        after, left = int(page[-1][0]), left - len(page)
+        seen, left = seen + len(page), left - len(page)
 
 
 def named(

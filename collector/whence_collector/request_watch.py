@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from whence_collector.graph import Graph
     from whence_collector.request_book import Book, Request
     from whence_collector.request_ledger import RequestLedger
-    from whence_collector.store import Reader, Store
+    from whence_collector.store import Reader, Row, Store, Writer
 
 LOG = logging.getLogger("whence.requests")
 
@@ -34,6 +34,18 @@ LOG = logging.getLogger("whence.requests")
 UNREQUESTED_AFTER_NS = 20_000_000_000
 CANDIDATES = 20
 BY_CLAIM = "SELECT run_id, claim_id FROM run WHERE parent_run_id IS NULL AND "
+MISLABELLED = """
+WITH RECURSIVE family AS (
+    SELECT run_id, request_id FROM request_run
+    UNION ALL
+    SELECT r.run_id, f.request_id FROM family f JOIN run r ON r.parent_run_id = f.run_id
+)
+SELECT r.run_id, any_value(f.request_id)
+FROM run r LEFT JOIN family f USING (run_id)
+WHERE (r.request_id IS NOT NULL OR f.request_id IS NOT NULL)
+    AND r.request_id IS DISTINCT FROM f.request_id
+GROUP BY r.run_id
+"""
 BY_NAME = "SELECT run_id, request_id FROM run WHERE parent_run_id IS NULL AND "
 
 
@@ -57,6 +69,18 @@ class RequestWatch:
             drafts = self._ledger.read(lambda book: self._drafts(reader, book, now))
         for draft in drafts:
             self._act(draft)
+        self._level()
+
+    def _level(self) -> None:
+        """Let every run row name the request that it answers, and no other.
+
+        A run's own word (WHENCE_REQUEST) does not make it requested: only a link does. The rows of
+        running runs are written anew by the derivation, so this is asked at each step.
+        """
+        with self._store.cursor() as reader:
+            wrong = reader.rows(MISLABELLED)
+        if wrong:
+            self._store.write(lambda writer: _name_requests(writer, wrong)).result()
 
     def _act(self, draft: Draft) -> None:
         try:
@@ -178,6 +202,11 @@ class RequestWatch:
             }
             drafts.append(Draft("spend.unrequested", whole.run_id, content))
         return drafts
+
+
+def _name_requests(writer: Writer, named: list[Row]) -> None:
+    for run_id, request_id in named:
+        writer.execute("UPDATE run SET request_id = ? WHERE run_id = ?", (request_id, run_id))
 
 
 def _rows(reader: Reader, select: str, column: str, values: list[str]) -> list[tuple[str, str]]:

@@ -255,3 +255,41 @@ def test_why_tells_who_agreed_along_the_lineage(site: Site) -> None:
     assert (told.card.rationale, told.decisions[0].who) == (SEED.rationale, "maria")
     notes = site.place.ask("Why", wire.WhyRequest(target=tuned)).notes
     assert [(each.who, each.text) for each in notes] == [("maria", "Kept")]
+
+
+def test_runs_name_the_request_that_they_answer_and_no_other(site: Site) -> None:
+    name = site.approved()
+    site.train(WHENCE_CLAIM=site.claimed(name))
+    boaster = site.host.with_environment(
+        site.host.spawn(None, "python", "boast.py"), WHENCE_REQUEST="R-77"
+    )
+    site.host.write(boaster, 9, "/x")
+    site.machine.deliver()
+    site.step(NOON_NS + MINUTE_NS)
+
+    named = dict(site.machine.rows("SELECT command, request_id FROM runs"))
+
+    assert (named["python train.py"], named["python boast.py"]) == (name, None)
+
+
+def test_filing_shows_what_ran_already_and_what_is_test_data(site: Site) -> None:
+    name = site.approved()
+    process = site.train(WHENCE_CLAIM=site.claimed(name))
+    site.end(process)
+    site.write(
+        "INSERT INTO tag VALUES ('artifact', ?, NULL, 'test-set', 'june', false, true, 'ada', "
+        "true, 1)", digest_of("tickets"),
+    )  # fmt: skip
+    site.step(NOON_NS + MINUTE_NS)
+    card = site.get(name).card
+    card.title = "again"
+
+    findings = site.place.ask(
+        "File", wire.FileRequest(card=card, only_check=True), *agent("ada")
+    ).findings
+
+    told = {each.code: each.text for each in findings}
+    assert "this ran on 2027-01-15: run " in " ".join(
+        each.text for each in findings if each.code == "earlier"
+    )
+    assert "labelled test-set (june)" in told["test-set"]
