@@ -14,7 +14,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import fleet, hot_path, idle, latency, overhead, requests, spend, start, volume
+from bench import (
+    fleet,
+    floods,
+    hot_path,
+    idle,
+    latency,
+    overhead,
+    requests,
+    spend,
+    start,
+    volume,
+)
 from bench.report import Section, to_markdown, with_preface, with_section
 from tools.instance import GroundError
 
@@ -36,7 +47,7 @@ Machine of the last run: {machine}.
 PREFACE = """\
 # Numbers
 
-Written by `make bench`, which takes about a quarter of an hour; `make bench BENCH=NAME` measures
+Written by `make bench`, which takes about half an hour; `make bench BENCH=NAME` measures
 one and replaces its section. Each runs a whence of its own (data directory, address, control group)
 and records only that control group. Figures are medians with the least and the greatest value.
 Compare ratios, which are of runs side by side, rather than times: the machine may do other work.
@@ -68,6 +79,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "idle": idle.measure,
     "ingest": ingest,
     "fleet": fleet.measure,
+    "floods": floods.measure,
     "overhead": overhead.measure,
     "spend": spend.measure,
     "requests": requests.measure,

@@ -11,18 +11,18 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.report import Section
+from bench.report import Section, to_markdown
 from bench.stage import Stage, cpu_s, resident_bytes, stage
 
 SECONDS = 600
 WORKERS = 2
 RATE = 500_000  # operations a second of each worker
+POOL = 500  # files that stay open, as in the program below
 _WATCH_S = 1.0
 # Each turn of a millisecond: reads of files that stay open, in turn, and every other turn a file
 # that is made, written, closed and deleted. Prints what it did.
@@ -104,7 +104,7 @@ class Flood:
     @property
     def missing(self) -> int:
         """Edges that are not there: files made, and files of the pool read by each worker."""
-        return self.made - self.made_told + 500 * WORKERS - self.read_edges
+        return self.made - self.made_told + POOL * WORKERS - self.read_edges
 
 
 def measure() -> Section:
@@ -143,7 +143,7 @@ def _prepare(place: Path) -> str:
     (place / "flood.c").write_text(PROGRAM, encoding="ascii")
     subprocess.run(["cc", "-O2", "-w", "-o", place / "flood", place / "flood.c"], check=True)
     (place / "pool").mkdir()
-    for number in range(500):
+    for number in range(POOL):
         (place / "pool" / str(number)).write_bytes(b"x")
     return str(place / "flood")
 
@@ -218,12 +218,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=int, default=RATE)
     chosen = parser.parse_args()
-    began = time.monotonic()
     with stage() as whence:
         flood = flooded(whence, chosen.seconds, chosen.rate)
-    for what, found in _section(flood).rows:
-        print(f"{what:40} {found}")
-    print(f"{'all in all':40} {time.monotonic() - began:.0f} s")
+    print(to_markdown(_section(flood)))
     return int(flood.missing != 0 or flood.reads != flood.reads_told)
 
 
