@@ -106,7 +106,14 @@ def main() -> int:
     """Measure what was named, or everything; return the exit status."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument(
+        "--kept", action="store_true", help="only write what bench.overhead measured in parts"
+    )
+    chosen = parser.parse_args()
+    if chosen.kept:
+        write(overhead.section())
+        return 0
+    names = chosen.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {unknown[0]!r}: name one of {', '.join(BENCHMARKS)}")
     if os.geteuid() != 0:

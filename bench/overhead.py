@@ -33,6 +33,8 @@ ROUNDS = 5
 SLOW_S, LIMIT_S = 10.0, 90.0
 BARE, WHENCE = "nothing", "whence"
 _WATCH_S = 0.05
+#: From so many rounds on a pair's ratio says more than the machine's mood.
+_MANY = 3
 
 
 @dataclass(slots=True)
@@ -209,9 +211,10 @@ def section() -> Section:
         "the same jobs under each observer",
         "≤ x 1.02 for a build, ≤ x 1.01 for an unpacking, < x 1.15 for the shell job",
         "Wall time of the job, divided by that of a bare run right before it: the median of all"
-        " rounds, with the least and the greatest. In brackets behind it, for whence, the same for"
-        " the CPU time of the job alone: what our programs in the kernel add, whatever else the"
-        f" machine did. A peer that takes more than {SLOW_S:.0f} s has one round, and is stopped"
+        " rounds, with the least and the greatest. In brackets the same for the CPU time of the"
+        " job and of what runs in its tree (strace, ReproZip and roar do, the others do not): that"
+        " depends less on what else the machine does. A peer that takes more than"
+        f" {SLOW_S:.0f} s has one round, compared with the median of all bare ones, and is stopped"
         f" after {LIMIT_S:.0f} s.",
         ("job", "bare", *names),
         tuple(rows),
@@ -227,23 +230,32 @@ def _peer_names(figures: dict[str, Any]) -> list[str]:
 
 
 def _bare(of_load: dict[str, Any]) -> str:
-    walls = [run["wall_s"] for name in of_load if name.startswith(BARE) for run in of_load[name]]
-    return f"{statistics.median(walls):.2f} s"
+    return f"{_middle(of_load)['wall_s']:.2f} s"
 
 
 def _ratio(of_load: dict[str, Any], name: str) -> str:
+    """Of many rounds the median of pairs; one round is compared with all bare ones."""
     if name not in of_load:
         return "-"
-    pairs = list(zip(of_load[name], of_load[f"{BARE}/{name}"], strict=True))
-    ratios = [seen["wall_s"] / bare["wall_s"] for seen, bare in pairs]
-    said = f"x {statistics.median(ratios):.2f}"
-    if any(seen["stopped"] for seen, _ in pairs):
-        return f"> {said}, stopped"
-    if len(ratios) > 1:
-        said += f" ({min(ratios):.2f} to {max(ratios):.2f})"
-    if name == WHENCE:
-        said += f" [{statistics.median(s['cpu_s'] / b['cpu_s'] for s, b in pairs):.2f}]"
-    return said
+    seen, bare = of_load[name], of_load[f"{BARE}/{name}"]
+    if len(seen) < _MANY:
+        bare = [_middle(of_load)] * len(seen)
+    walls, cpus = (
+        [one[what] / other[what] for one, other in zip(seen, bare, strict=True)]
+        for what in ("wall_s", "cpu_s")
+    )
+    said = f"x {statistics.median(walls):.2f}"
+    if any(run["stopped"] for run in seen):
+        return f"> {said[2:]}, stopped"
+    if len(walls) > 1:
+        said += f" ({min(walls):.2f} to {max(walls):.2f})"
+    return said + f" [{statistics.median(cpus):.2f}]"
+
+
+def _middle(of_load: dict[str, Any]) -> dict[str, float]:
+    """Medians of all bare runs of a job."""
+    runs = [run for name in of_load if name.startswith(BARE) for run in of_load[name]]
+    return {what: statistics.median(run[what] for run in runs) for what in ("wall_s", "cpu_s")}
 
 
 def _own_table(figures: dict[str, Any]) -> str:

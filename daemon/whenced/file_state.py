@@ -111,6 +111,12 @@ class FileState:
             return False
         return self.epoch == 0 or self.sealed == number
 
+    def forget_content(self) -> None:
+        """What is known was of bytes that are gone, by a change that no hook saw."""
+        self.unseen += 1
+        self.sealed, self.promised = None, None
+        self.size_bytes, self.mtime_ns = ANY, ANY
+
     @property
     def is_asked_for(self) -> bool:
         """Whether a digest is there or on its way."""

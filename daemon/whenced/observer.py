@@ -91,6 +91,10 @@ class Observer:
         """Who is who."""
         return self._processes
 
+    def note(self, path: bytes) -> None:
+        """Take note of a path that the kernel walked in our own mount namespace."""
+        self._resolver.note(path)
+
     @property
     def is_scoped(self) -> bool:
         """Whether paths decide what is recorded."""

@@ -55,7 +55,7 @@ class Versions:
 
     def on_touch(self, event: Event, process: ProcessKey, path: bytes) -> FileVersion:
         """A first read, write, map, execute, truncate or open for writing."""
-        state = self._state(event, path)
+        state = self.state_of(event, path)
         kind = event.kind
         if kind in READS:
             return self._on_read(state, event, process)
@@ -79,6 +79,16 @@ class Versions:
             state.promised = number
         self._states.move_to_end(state.key)
         return state
+
+    def adopt(self, state: FileState) -> bool:
+        """Take a file by its first read, unwritten; False when something is known of it."""
+        if state.key in self._states or state.key in self._unseen:
+            return False
+        self._states[state.key] = state
+        self._names.put(state.mount_ns, state.path, state.key)
+        state.promised = 0
+        self.jobs.request(state)
+        return True
 
     def on_close(self, event: Event) -> None:
         """A descriptor that could write was closed: perhaps the last."""
@@ -105,7 +115,7 @@ class Versions:
 
     def on_seen(self, event: Event, process: ProcessKey, path: bytes) -> None:
         """A descriptor or mapping from before the start; one that can write has not written yet."""
-        state, flags = self._state(event, path), event.flags
+        state, flags = self.state_of(event, path), event.flags
         if flags & Flag.WRITABLE:
             self._by_writer.setdefault(event.tgid, set()).add(state.key)
             if not flags & Flag.MAPPED:
@@ -206,10 +216,6 @@ class Versions:
     def of_key(self, key: FileKey | None) -> FileState | None:
         """The file of an identity, when it was touched lately."""
         return None if key is None else self._states.get(key)
-
-    def state_of(self, event: Event, path: bytes) -> FileState:
-        """The file that an event is about, met now if not before."""
-        return self._state(event, path)
 
     def met(self, key: FileKey, path: bytes, event: Event) -> FileState:
         """A file that only a path led to."""
@@ -337,13 +343,17 @@ class Versions:
 
     # --- bookkeeping ------------------------------------------------------------------------
 
-    def _state(self, event: Event, path: bytes) -> FileState:
+    def state_of(self, event: Event, path: bytes) -> FileState:
+        """The file that an event is about, met now if not before."""
         mount_ns, size_bytes, mtime_ns = event.mount_ns, event.size_bytes, event.mtime_ns
         # equal to its FileKey, and made in a fifth of the time
         identity: Any = (event.device, event.inode, event.generation)
         state: FileState | None = self._states.get(identity)
         if state is None:
-            state = self._new_state(event, path)
+            key, number = event.file, event.version
+            unseen = self._unseen.pop(key, 0) if self._unseen else 0
+            state = FileState(key, self.start, path, number=number, unseen=unseen)
+            self._states[key] = state
         else:
             self._states.move_to_end(state.key)
             if state.size_bytes != size_bytes or state.mtime_ns != mtime_ns:
@@ -362,14 +372,6 @@ class Versions:
         state.size_bytes, state.mtime_ns = size_bytes, mtime_ns
         return state
 
-    def _new_state(self, event: Event, path: bytes) -> FileState:
-        key = event.file
-        unseen = self._unseen.pop(key, 0) if self._unseen else 0
-        state = self._states[key] = FileState(
-            key, self.start, path, number=event.version, unseen=unseen
-        )
-        return state
-
     def _notice_unseen(self, state: FileState, event: Event) -> None:
         """The same number with another size or time: a change that no hook saw."""
         if state.differs(event.version, event.size_bytes, event.mtime_ns):
@@ -384,9 +386,7 @@ class Versions:
             self.out.tear(state, state.torn_version(read.number))
         self.out.settle_torn(state, state.pending)
         state.loose, state.pending = (), ()
-        state.unseen += 1
-        state.sealed, state.promised = None, None
-        state.size_bytes, state.mtime_ns = ANY, ANY
+        state.forget_content()
 
     def _drop_oldest(self) -> None:
         key, state = self._states.popitem(last=False)

@@ -108,7 +108,7 @@ def test_a_read_of_what_is_known_makes_no_event(monkeypatch: pytest.MonkeyPatch)
     rows = rows_of([(Kind.READ, 1, 100, 0)] * 10, NOW_NS)
     Drains(daemon.observer, daemon.versions).handle(rows, daemon.texts)
 
-    assert looked_at == [b"file1"]
+    assert looked_at == [b"file1"]  # who it is was not known
 
 
 def test_one_record_of_many_is_the_event_that_all_would_give() -> None:
