@@ -59,6 +59,11 @@ class Run:
     unobserved_ns: int | None = None
     accounted_bytes: int | None = None
     seen_bytes: int | None = None
+    principal_kind: str | None = None
+    principal: str | None = None
+    acting_for: str | None = None
+    world_size: int | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,36 @@ class FileEdge:
     producer_run_id: str | None
     producer_command: str | None
     deleted: bool | None
+    origin: str | None = None
+    changed_since: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An installed package that a run used."""
+
+    ecosystem: str
+    name: str
+    version: str | None
+    modified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of an environment."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A file of a repository that a run read and that was not as committed."""
+
+    path: str
+    change: str
+    repository: str
+    has_difference: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +145,8 @@ class Production:
     truncated: bool
     complete: bool
     incomplete_reasons: tuple[str, ...]
+    packages: tuple[Package, ...] = ()
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +196,9 @@ class RunDetail:
     truncated: bool
     tags: tuple[Tag, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    packages: tuple[Package, ...] = ()
+    environment: tuple[Variable, ...] = ()
+    code_changes: tuple[ChangedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +283,9 @@ KINDS: Mapping[str, type] = {
     "ProcessSummary": Process,
     "FileEdge": FileEdge,
     "Production": Production,
+    "Package": Package,
+    "Variable": Variable,
+    "ChangedFile": ChangedFile,
     "PathVersion": PathVersion,
     "FindReply": Found,
     "ListRunsReply": RunList,

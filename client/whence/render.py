@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from whence.model import FileEdge, Found, PathVersion, Process, Production, Run
+from whence.model import FileEdge, Found, Package, PathVersion, Process, Production, Run
 from whence.page import Cell, Column, Look, Page, columns, flow, labelled, wrap
 from whence.text import (
     ago_text,
@@ -28,6 +28,8 @@ STATUS_LOOKS: dict[str, Look] = {
     "unknown": "odd",
     "running": "odd",
 }
+_MOST_PACKAGES = 8
+_OF_THE_SYSTEM = ("deb", "rpm")
 _CLASSES = ("data", "model", "code", "config", "library", "cache")
 PENDING = "not hashed yet"
 _MOST_EDGES = 12
@@ -108,11 +110,19 @@ def run_lines(page: Page, run: Run) -> list[str]:
         *([duration_text(run.ended_unix_ns - run.started_unix_ns)] if run.ended_unix_ns else []),
         ago_text(run.ended_unix_ns or run.started_unix_ns, page.now_unix_ns),
     ]
-    place = f"{run.user} on {run.host}" + (f" in {run.cwd}" if run.cwd else "")
+    place = f"{who(run)} on {run.host}" + (f" in {run.cwd}" if run.cwd else "")
     lines = [page.paint(line, "strong") for line in wrap(page, run.command or "?")]
     lines.append(" · ".join(facts))
     lines += wrap(page, place, 2)
     return lines + code_lines(page, run)
+
+
+def who(run: Run) -> str:
+    """Return who ran it: "ada", "claude for ada", "cron for ada"."""
+    if run.principal_kind in ("agent", "service") and run.principal:
+        human = run.acting_for or run.user
+        return f"{run.principal} for {human}"
+    return run.principal or run.user
 
 
 def outcome(run: Run) -> str:
@@ -149,8 +159,22 @@ def _inputs(page: Page, production: Production) -> list[str]:
     if production.library_count:
         more = "and " if lines else ""
         noun = count_text(production.library_count, "library file")
-        lines.append(page.paint(f"{more}{noun}", "faint"))
+        lines += [page.paint(each, "faint") for each in wrap(page, f"{more}{noun}", 1)]
+    lines += [page.paint(each, "faint") for each in package_lines(page, production.packages)]
     return lines or ["nothing that was observed"]
+
+
+def package_lines(page: Page, packages: Sequence[Package]) -> list[str]:
+    """Return the packages that somebody chose to install, with versions, in a line or two."""
+    chosen = [each for each in packages if each.ecosystem not in _OF_THE_SYSTEM]
+    words = [
+        f"{each.name} {each.version or '?'}{' (modified)' if each.modified else ''}"
+        for each in chosen[:_MOST_PACKAGES]
+    ]
+    more = len(packages) - len(words)
+    if words and more:
+        words.append(f"{more} more")
+    return wrap(page, f"packages {', '.join(words)}", 2) if words else []
 
 
 def _roots(page: Page, production: Production) -> list[str]:
@@ -214,10 +238,18 @@ def _edge_remark(edge: FileEdge, roots: frozenset[str]) -> str:
     if edge.producer_run_id is not None:
         name = clip(short_command(edge.producer_command or ""), 12)
         return f"← {name} {short_run(edge.producer_run_id)}"
-    words = [size_text(edge.size_bytes)] if edge.size_bytes is not None else []
+    words = [f"= {_hub_name(edge.origin)}"] if edge.origin else []
+    words += [size_text(edge.size_bytes)] if edge.size_bytes is not None else []
+    words += ["changed since"] if edge.changed_since else []
     words += ["deleted"] if edge.deleted else []
     words += ["root data"] if edge.path in roots and edge.class_ == "data" else []
     return ", ".join(words)
+
+
+def _hub_name(origin: str) -> str:
+    """Shorten "org/name@revision:file" to what tells it apart."""
+    name, _, rest = origin.partition("@")
+    return f"{name}@{rest[:7]}"
 
 
 def content_cell(digest: str | None, state: str | None) -> Cell:

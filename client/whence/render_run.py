@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from whence.model import FileEdge, Process, Run, RunDetail, RunList
+from whence.model import ChangedFile, FileEdge, Package, Process, Run, RunDetail, RunList
 from whence.model_tags import Metric
 from whence.page import Cell, Column, Page, columns, labelled, wrap
-from whence.render import STATUS_LOOKS, code_lines, complete_lines, edge_lines, outcome
+from whence.render import (
+    STATUS_LOOKS,
+    code_lines,
+    complete_lines,
+    edge_lines,
+    outcome,
+    package_lines,
+    who,
+)
 from whence.render_tags import tag_lines
 from whence.text import (
     age_text,
@@ -30,6 +38,7 @@ _LOG_COLUMNS = (
     Column("COMMAND", shrink=True, least=20),
 )
 _MOST_PROCESSES = 12
+_MOST_CHANGES = 10
 _SIGNALS = {
     1: "hangup",
     2: "interrupt",
@@ -77,9 +86,11 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     lines = labelled(page, "run", [page.paint(run.run_id, "strong") + f"  {run.kind}"])
     lines += labelled(page, "command", wrap(inner, run.command, 5))
     lines += labelled(page, "outcome", [_outcome_line(page, run)])
-    lines += labelled(page, "who", wrap(inner, f"{run.user} on {run.host}"))
+    lines += labelled(page, "who", wrap(inner, f"{who(run)} on {run.host}"))
+    lines += labelled(page, "ranks", _ranks(run))
     lines += labelled(page, "in", wrap(inner, run.cwd, 2) if run.cwd else [])
     lines += labelled(page, "code", _code(inner, run))
+    lines += labelled(page, "changed", _changes(inner, detail.code_changes))
     lines += labelled(page, "project", [run.project] if run.project else [])
     lines += labelled(page, "tags", tag_lines(inner, detail.tags))
     lines += labelled(page, "measured", _metrics(inner, detail.metrics))
@@ -91,6 +102,7 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
         page, "outputs", edge_lines(inner, own_outputs(detail), run.cwd, 20) or ["none"]
     )
     lines += labelled(page, "steps", _steps(inner, detail.steps))
+    lines += labelled(page, "packages", package_words(inner, detail.packages))
     return lines + labelled(page, "processes", _processes(inner, detail.processes))
 
 
@@ -112,6 +124,29 @@ def _proof(run: Run) -> list[str]:
     share = run.seen_bytes / run.accounted_bytes
     shown = "all" if share > ALL_BUT_HEADERS else f"{share:.1%}"
     return [f"{shown} of {size_text(run.accounted_bytes)} that the kernel accounts to it"]
+
+
+def _ranks(run: Run) -> list[str]:
+    if run.world_size is None and run.attempts is None:
+        return []
+    words = [count_text(run.world_size, "rank")] if run.world_size is not None else []
+    attempts = run.attempts or 1
+    words += [count_text(attempts, "attempt")] if attempts > 1 else []
+    return [" · ".join(words)] if words else []
+
+
+def _changes(page: Page, changes: Sequence[ChangedFile]) -> list[str]:
+    kinds = (Column(shrink=True), Column())
+    rows = [[Cell(each.path), Cell(each.change, "faint")] for each in changes[:_MOST_CHANGES]]
+    lines = columns(page, kinds, rows)
+    if len(changes) > _MOST_CHANGES:
+        lines.append(page.paint(f"and {len(changes) - _MOST_CHANGES:,} more", "faint"))
+    return lines
+
+
+def package_words(page: Page, packages: Sequence[Package]) -> list[str]:
+    """Return packages under their own label."""
+    return [line.removeprefix("packages ") for line in package_lines(page, packages)]
 
 
 def _parent(run: Run) -> list[str]:

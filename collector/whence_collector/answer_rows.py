@@ -25,7 +25,8 @@ RUNS = """
 SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR, ''),
     r.started_ns, r.status, r.complete, r.ended_ns, r.exit_code, r.parent_run_id, r.cwd,
     r.git_commit, r.git_branch, r.git_dirty, r.repository, r.incomplete_reason, r.project,
-    r.lost_records, r.unobserved_ns, r.accounted_bytes, r.seen_bytes, r.git_modified
+    r.lost_records, r.unobserved_ns, r.accounted_bytes, r.seen_bytes,
+    r.principal_kind, r.principal, r.acting_for, r.world_size, r.attempts, r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
 TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
@@ -53,6 +54,11 @@ _RUN_FIELDS = [
     "unobserved_ns",
     "accounted_bytes",
     "seen_bytes",
+    "principal_kind",
+    "principal",
+    "acting_for",
+    "world_size",
+    "attempts",
 ]
 
 COUNTS = """

@@ -13,6 +13,7 @@ import numpy as np
 
 from whence_collector import answer_rows as rows
 from whence_collector import touches
+from whence_collector.answers_recipe import Remarks, packages, remarks
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.incomplete import add_completeness
 from whence_collector.lookups import among, paths
@@ -59,6 +60,8 @@ class Origin:
     folded: int
     counts: tuple[int, int]
     with_data: set[str]  # runs that took in files from somewhere
+    remarks: Remarks
+    packages: list[wire.Package]
     truncated: bool
 
 
@@ -73,6 +76,13 @@ def origins(reader: Reader, graph: Graph, made: Sequence[Made]) -> list[Origin]:
         rows.read_files(
             reader, touched, touches.joined([side for part in parts for side in part.listed])
         )
+    )
+    about = remarks(
+        reader,
+        [
+            *touches.joined([side for part in parts for side in part.listed]).version_id.tolist(),
+            *(each.version_id for each in made),
+        ],
     )
     undigested = undigested_inputs(reader, touches.joined([part.inputs for part in parts]))
     found = []
@@ -91,6 +101,8 @@ def origins(reader: Reader, graph: Graph, made: Sequence[Made]) -> list[Origin]:
                 counts=touched.counts(each.run_id),
                 with_data={file.run_id for file in roots}
                 | {child for child, _ in producers if child in up},
+                remarks=about,
+                packages=packages(reader, [each.run_id]),
                 truncated=part.truncated,
             )
         )
@@ -158,10 +170,16 @@ def tell(origin: Origin, runs: Mapping[str, wire.RunSummary], production: wire.P
     """Put what is known into the production."""
     for file in origin.inputs:
         producer = origin.producers.get((file.run_id, file.version_id))
-        production.inputs.append(rows.file_edge(file, runs.get(producer or "")))
+        edge = rows.file_edge(file, runs.get(producer or ""))
+        production.inputs.append(origin.remarks.mark(file.version_id, edge))
     production.library_count = origin.folded
     production.run.input_count, production.run.output_count = origin.counts
-    production.root_inputs.extend(rows.file_edge(file) for file in origin.roots[:ROOTS_LISTED])
+    production.root_inputs.extend(
+        origin.remarks.mark(file.version_id, rows.file_edge(file))
+        for file in origin.roots[:ROOTS_LISTED]
+    )
+    production.packages.extend(origin.packages)
+    production.superseded = origin.made.version_id in origin.remarks.changed
     nearest = _nearest_first(origin, runs)
     production.ancestry.extend(nearest[:ANCESTRY_LISTED])
     production.truncated = (

@@ -10,6 +10,7 @@ import numpy as np
 from whence_collector import answer_rows as rows
 from whence_collector import touches
 from whence_collector.answers_origin import FOLDED
+from whence_collector.answers_recipe import changed_code, packages, remarks, variables
 from whence_collector.answers_said import metrics_of, tags_of_runs
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
@@ -160,10 +161,11 @@ def get_run(reader: Reader, graph: Graph, request: wire.GetRunRequest) -> wire.R
     origin = rows.producers(reader, family)
     runs = rows.run_summaries(reader, {*family[: STEPS_LISTED + 1], *origin.values()})
     members = sorted(members_of(reader, family))
+    about = remarks(reader, [file.version_id for file in (*inputs, *outputs)])
     detail = wire.RunDetail(
         run=runs[run_id],
         processes=rows.processes(reader, members[:PROCESSES_LISTED]),
-        outputs=[rows.file_edge(file) for file in outputs],
+        outputs=[about.mark(file.version_id, rows.file_edge(file)) for file in outputs],
         steps=sorted(
             (runs[each] for each in family[1 : STEPS_LISTED + 1]),
             key=lambda run: run.started_unix_ns,
@@ -177,7 +179,11 @@ def get_run(reader: Reader, graph: Graph, request: wire.GetRunRequest) -> wire.R
         detail.library_count = len(touched.inputs(bounds, FOLDED, as_one=True))
     for file in inputs:
         producer = origin.get((file.run_id, file.version_id))
-        detail.inputs.append(rows.file_edge(file, runs.get(producer or "")))
+        edge = rows.file_edge(file, runs.get(producer or ""))
+        detail.inputs.append(about.mark(file.version_id, edge))
+    detail.packages.extend(packages(reader, family))
+    detail.environment.extend(variables(reader, run_id))
+    detail.code_changes.extend(changed_code(reader, family))
     detail.tags.extend(tags_of_runs(reader, family))
     detail.metrics.extend(metrics_of(reader, members))
     counts = (len(read), len(wrote)) if len(family) > 1 else touched.counts(run_id)

@@ -142,3 +142,41 @@ def test_a_model_of_the_hub_is_named_without_being_read(
     ]
     shown = whence("show", f"sha256:{digest}")
     assert shown["artifact"]["digest"] == f"sha256:{digest}"
+    (edge,) = [each for each in answer_of(whence, place)["inputs"] if each["origin"]]
+    assert edge["origin"] == f"org/base@{revision}:model.safetensors"
+
+
+def answer_of(whence: Whence, place: Path) -> dict[str, Any]:
+    """Return what is told of how out.txt was made."""
+    production: dict[str, Any] = whence(place / "out.txt")["productions"][0]
+    return production
+
+
+def test_answers_tell_packages_environment_and_changed_code(
+    scope: Scope, whence: Whence, edited: Path
+) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "MY_SEED": "7", "CLAUDECODE": "1"}
+    scope.run([sys.executable, "train.py"], edited, environment=environment)
+
+    def ask() -> tuple[Any, ...]:
+        found = runs_writing(whence, edited, "run_id")
+        if len(found) != 1:
+            return ()
+        ((run_id,),) = found
+        detail = whence("show", str(run_id))
+        packages = {each["name"]: each["version"] for each in detail["packages"]}
+        variables = {each["name"]: each["value"] for each in detail["environment"]}
+        changes = {each["path"]: each["change"] for each in detail["code_changes"]}
+        principal = (detail["run"]["principal_kind"], detail["run"]["principal"])
+        return (packages.get("blake3"), variables.get("MY_SEED"), changes, principal)
+
+    expected = (
+        metadata.version("blake3"),
+        "7",
+        {"steps/clean.py": "modified", "settings.yaml": "untracked"},
+        ("agent", "claude"),
+    )
+    assert settled(ask, expected) == expected
+    assert "blake3" in {each["name"] for each in answer_of(whence, edited)["packages"]}
+    said = whence.run(edited / "out.txt").stdout
+    assert f"blake3 {metadata.version('blake3')}" in said

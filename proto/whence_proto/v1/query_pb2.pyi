@@ -171,6 +171,8 @@ class Production(google.protobuf.message.Message):
     TRUNCATED_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
     INCOMPLETE_REASONS_FIELD_NUMBER: builtins.int
+    PACKAGES_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Name as it stands now (renames applied)."""
     written_unix_ns: builtins.int
@@ -181,6 +183,8 @@ class Production(google.protobuf.message.Message):
     """True when ancestry or root_inputs were cut at their cap."""
     complete: builtins.bool
     """True when the answer is complete along the whole ancestry."""
+    superseded: builtins.bool
+    """True when other content stands under the name since."""
     @property
     def run(self) -> global___RunSummary:
         """The run that wrote it."""
@@ -205,6 +209,10 @@ class Production(google.protobuf.message.Message):
     def incomplete_reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Why not, one sentence each."""
 
+    @property
+    def packages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Package]:
+        """Packages of which the run loaded or read a file, by name."""
+
     def __init__(
         self,
         *,
@@ -219,15 +227,101 @@ class Production(google.protobuf.message.Message):
         truncated: builtins.bool = ...,
         complete: builtins.bool = ...,
         incomplete_reasons: collections.abc.Iterable[builtins.str] | None = ...,
+        packages: collections.abc.Iterable[global___Package] | None = ...,
+        superseded: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "process", b"process", "run", b"run", "written_unix_ns", b"written_unix_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "ancestry", b"ancestry", "complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "library_count", b"library_count", "path", b"path", "process", b"process", "root_inputs", b"root_inputs", "run", b"run", "truncated", b"truncated", "written_unix_ns", b"written_unix_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "ancestry", b"ancestry", "complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "library_count", b"library_count", "packages", b"packages", "path", b"path", "process", b"process", "root_inputs", b"root_inputs", "run", b"run", "superseded", b"superseded", "truncated", b"truncated", "written_unix_ns", b"written_unix_ns"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_process", b"_process"]) -> typing.Literal["process"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_written_unix_ns", b"_written_unix_ns"]) -> typing.Literal["written_unix_ns"] | None: ...
 
 global___Production = Production
+
+@typing.final
+class Package(google.protobuf.message.Message):
+    """An installed package that a run used."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ECOSYSTEM_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    MODIFIED_FIELD_NUMBER: builtins.int
+    ecosystem: builtins.str
+    """"pypi", "conda", "deb" or "rpm"."""
+    name: builtins.str
+    """Name."""
+    version: builtins.str
+    """Version, when known."""
+    modified: builtins.bool
+    """True when a file of it was not as installed."""
+    def __init__(
+        self,
+        *,
+        ecosystem: builtins.str = ...,
+        name: builtins.str = ...,
+        version: builtins.str | None = ...,
+        modified: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_version", b"_version", "version", b"version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_version", b"_version", "ecosystem", b"ecosystem", "modified", b"modified", "name", b"name", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_version", b"_version"]) -> typing.Literal["version"] | None: ...
+
+global___Package = Package
+
+@typing.final
+class Variable(google.protobuf.message.Message):
+    """A variable of an environment."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name."""
+    value: builtins.str
+    """Value, secrets replaced."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "value", b"value"]) -> None: ...
+
+global___Variable = Variable
+
+@typing.final
+class ChangedFile(google.protobuf.message.Message):
+    """A file of a repository that a run read and that was not as committed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    CHANGE_FIELD_NUMBER: builtins.int
+    REPOSITORY_FIELD_NUMBER: builtins.int
+    HAS_DIFFERENCE_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Relative to the repository."""
+    change: builtins.str
+    """"modified" or "untracked"."""
+    repository: builtins.str
+    """The repository's work tree."""
+    has_difference: builtins.bool
+    """True when the difference is kept (view run_code_changes)."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        change: builtins.str = ...,
+        repository: builtins.str = ...,
+        has_difference: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "has_difference", b"has_difference", "path", b"path", "repository", b"repository"]) -> None: ...
+
+global___ChangedFile = ChangedFile
 
 @typing.final
 class PathVersion(google.protobuf.message.Message):
@@ -319,6 +413,11 @@ class RunSummary(google.protobuf.message.Message):
     UNOBSERVED_NS_FIELD_NUMBER: builtins.int
     ACCOUNTED_BYTES_FIELD_NUMBER: builtins.int
     SEEN_BYTES_FIELD_NUMBER: builtins.int
+    PRINCIPAL_KIND_FIELD_NUMBER: builtins.int
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    ACTING_FOR_FIELD_NUMBER: builtins.int
+    WORLD_SIZE_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identity, stable: 16 hexadecimal digits."""
     kind: builtins.str
@@ -369,6 +468,16 @@ class RunSummary(google.protobuf.message.Message):
     """
     seen_bytes: builtins.int
     """Of these: seen."""
+    principal_kind: builtins.str
+    """Who launched it: "human", "agent" or "service"."""
+    principal: builtins.str
+    """Name of the human, the agent or the service."""
+    acting_for: builtins.str
+    """The human that an agent or a service acted for."""
+    world_size: builtins.int
+    """Ranks that are one run."""
+    attempts: builtins.int
+    """Starts that are one run, with restarts."""
     @property
     def git_modified(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Modified tracked files, relative to the repository."""
@@ -401,11 +510,20 @@ class RunSummary(google.protobuf.message.Message):
         unobserved_ns: builtins.int | None = ...,
         accounted_bytes: builtins.int | None = ...,
         seen_bytes: builtins.int | None = ...,
+        principal_kind: builtins.str | None = ...,
+        principal: builtins.str | None = ...,
+        acting_for: builtins.str | None = ...,
+        world_size: builtins.int | None = ...,
+        attempts: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "accounted_bytes", b"accounted_bytes", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project", "seen_bytes", b"seen_bytes", "unobserved_ns", b"unobserved_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "accounted_bytes", b"accounted_bytes", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "project", b"project", "run_id", b"run_id", "seen_bytes", b"seen_bytes", "started_unix_ns", b"started_unix_ns", "status", b"status", "unobserved_ns", b"unobserved_ns", "user", b"user"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "seen_bytes", b"seen_bytes", "unobserved_ns", b"unobserved_ns", "world_size", b"world_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "run_id", b"run_id", "seen_bytes", b"seen_bytes", "started_unix_ns", b"started_unix_ns", "status", b"status", "unobserved_ns", b"unobserved_ns", "user", b"user", "world_size", b"world_size"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accounted_bytes", b"_accounted_bytes"]) -> typing.Literal["accounted_bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_acting_for", b"_acting_for"]) -> typing.Literal["acting_for"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_attempts", b"_attempts"]) -> typing.Literal["attempts"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cwd", b"_cwd"]) -> typing.Literal["cwd"] | None: ...
     @typing.overload
@@ -431,11 +549,17 @@ class RunSummary(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_parent_run_id", b"_parent_run_id"]) -> typing.Literal["parent_run_id"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_principal", b"_principal"]) -> typing.Literal["principal"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_principal_kind", b"_principal_kind"]) -> typing.Literal["principal_kind"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_project", b"_project"]) -> typing.Literal["project"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_seen_bytes", b"_seen_bytes"]) -> typing.Literal["seen_bytes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_unobserved_ns", b"_unobserved_ns"]) -> typing.Literal["unobserved_ns"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_world_size", b"_world_size"]) -> typing.Literal["world_size"] | None: ...
 
 global___RunSummary = RunSummary
 
@@ -528,6 +652,8 @@ class FileEdge(google.protobuf.message.Message):
     PRODUCER_RUN_ID_FIELD_NUMBER: builtins.int
     PRODUCER_COMMAND_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    ORIGIN_FIELD_NUMBER: builtins.int
+    CHANGED_SINCE_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Name."""
     digest: builtins.str
@@ -550,6 +676,10 @@ class FileEdge(google.protobuf.message.Message):
     """Command of that run."""
     deleted: builtins.bool
     """True when the path was gone when the run ended."""
+    origin: builtins.str
+    """What a publisher's cache calls it, as "org/name@revision:file"."""
+    changed_since: builtins.bool
+    """True when other content stands under the name since."""
     def __init__(
         self,
         *,
@@ -564,11 +694,15 @@ class FileEdge(google.protobuf.message.Message):
         producer_run_id: builtins.str | None = ...,
         producer_command: builtins.str | None = ...,
         deleted: builtins.bool | None = ...,
+        origin: builtins.str | None = ...,
+        changed_since: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_bytes", b"_bytes", "_deleted", b"_deleted", "_digest", b"_digest", "_first_unix_ns", b"_first_unix_ns", "_last_unix_ns", b"_last_unix_ns", "_producer_command", b"_producer_command", "_producer_run_id", b"_producer_run_id", "_reason", b"_reason", "_size_bytes", b"_size_bytes", "_state", b"_state", "bytes", b"bytes", "deleted", b"deleted", "digest", b"digest", "first_unix_ns", b"first_unix_ns", "last_unix_ns", b"last_unix_ns", "producer_command", b"producer_command", "producer_run_id", b"producer_run_id", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_bytes", b"_bytes", "_deleted", b"_deleted", "_digest", b"_digest", "_first_unix_ns", b"_first_unix_ns", "_last_unix_ns", b"_last_unix_ns", "_producer_command", b"_producer_command", "_producer_run_id", b"_producer_run_id", "_reason", b"_reason", "_size_bytes", b"_size_bytes", "_state", b"_state", "bytes", b"bytes", "class", b"class", "deleted", b"deleted", "digest", b"digest", "first_unix_ns", b"first_unix_ns", "last_unix_ns", b"last_unix_ns", "path", b"path", "producer_command", b"producer_command", "producer_run_id", b"producer_run_id", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_bytes", b"_bytes", "_changed_since", b"_changed_since", "_deleted", b"_deleted", "_digest", b"_digest", "_first_unix_ns", b"_first_unix_ns", "_last_unix_ns", b"_last_unix_ns", "_origin", b"_origin", "_producer_command", b"_producer_command", "_producer_run_id", b"_producer_run_id", "_reason", b"_reason", "_size_bytes", b"_size_bytes", "_state", b"_state", "bytes", b"bytes", "changed_since", b"changed_since", "deleted", b"deleted", "digest", b"digest", "first_unix_ns", b"first_unix_ns", "last_unix_ns", b"last_unix_ns", "origin", b"origin", "producer_command", b"producer_command", "producer_run_id", b"producer_run_id", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_bytes", b"_bytes", "_changed_since", b"_changed_since", "_deleted", b"_deleted", "_digest", b"_digest", "_first_unix_ns", b"_first_unix_ns", "_last_unix_ns", b"_last_unix_ns", "_origin", b"_origin", "_producer_command", b"_producer_command", "_producer_run_id", b"_producer_run_id", "_reason", b"_reason", "_size_bytes", b"_size_bytes", "_state", b"_state", "bytes", b"bytes", "changed_since", b"changed_since", "class", b"class", "deleted", b"deleted", "digest", b"digest", "first_unix_ns", b"first_unix_ns", "last_unix_ns", b"last_unix_ns", "origin", b"origin", "path", b"path", "producer_command", b"producer_command", "producer_run_id", b"producer_run_id", "reason", b"reason", "size_bytes", b"size_bytes", "state", b"state"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_bytes", b"_bytes"]) -> typing.Literal["bytes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_changed_since", b"_changed_since"]) -> typing.Literal["changed_since"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_deleted", b"_deleted"]) -> typing.Literal["deleted"] | None: ...
     @typing.overload
@@ -577,6 +711,8 @@ class FileEdge(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_first_unix_ns", b"_first_unix_ns"]) -> typing.Literal["first_unix_ns"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_last_unix_ns", b"_last_unix_ns"]) -> typing.Literal["last_unix_ns"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_origin", b"_origin"]) -> typing.Literal["origin"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_producer_command", b"_producer_command"]) -> typing.Literal["producer_command"] | None: ...
     @typing.overload
@@ -712,6 +848,9 @@ class RunDetail(google.protobuf.message.Message):
     TRUNCATED_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
+    PACKAGES_FIELD_NUMBER: builtins.int
+    ENVIRONMENT_FIELD_NUMBER: builtins.int
+    CODE_CHANGES_FIELD_NUMBER: builtins.int
     library_count: builtins.int
     """Inputs of class library and cache that were left out."""
     truncated: builtins.bool
@@ -744,6 +883,18 @@ class RunDetail(google.protobuf.message.Message):
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[whence_proto.v1.tags_pb2.Metric]:
         """What its processes measured, the last value of each name."""
 
+    @property
+    def packages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Package]:
+        """Packages of which it and its steps loaded or read a file, by name."""
+
+    @property
+    def environment(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Variable]:
+        """Variables of the program that tells what was run."""
+
+    @property
+    def code_changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ChangedFile]:
+        """Code that it and its steps read and that was not as committed."""
+
     def __init__(
         self,
         *,
@@ -756,9 +907,12 @@ class RunDetail(google.protobuf.message.Message):
         truncated: builtins.bool = ...,
         tags: collections.abc.Iterable[whence_proto.v1.tags_pb2.TagEntry] | None = ...,
         metrics: collections.abc.Iterable[whence_proto.v1.tags_pb2.Metric] | None = ...,
+        packages: collections.abc.Iterable[global___Package] | None = ...,
+        environment: collections.abc.Iterable[global___Variable] | None = ...,
+        code_changes: collections.abc.Iterable[global___ChangedFile] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "library_count", b"library_count", "metrics", b"metrics", "outputs", b"outputs", "processes", b"processes", "run", b"run", "steps", b"steps", "tags", b"tags", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code_changes", b"code_changes", "environment", b"environment", "inputs", b"inputs", "library_count", b"library_count", "metrics", b"metrics", "outputs", b"outputs", "packages", b"packages", "processes", b"processes", "run", b"run", "steps", b"steps", "tags", b"tags", "truncated", b"truncated"]) -> None: ...
 
 global___RunDetail = RunDetail
 
