@@ -87,7 +87,7 @@ def test_another_user_may_not_tag_a_process(scope: Scope, whence: Whence, place:
 
 
 def test_labels_go_with_what_is_made(scope: Scope, whence: Whence, place: Path) -> None:
-    write_job(place, raw_csv=f"{RAW}{place}\n")  # a content that no other test has
+    write_job(place, raw_csv=RAW + f"{place}\n".encode())  # a content that no other test has
     scope.run(["python3", "stage.py", "model.bin", "raw.csv"], place)
     expected = [("pii", f"{place}/raw.csv")]
 
