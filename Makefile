@@ -13,11 +13,12 @@ TESTS ?= tests
 BENCH ?=
 # Words for the fuzzer, as in: make fuzz FUZZ='git_index --inputs 1000'
 FUZZ ?=
-# Words for the soak, as in: make soak SOAK='--rounds 100'
+# Words for the soaks, as in: make soak SOAK='--rounds 100', make races RACES='--changes 10000'
 SOAK ?=
+RACES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench soak fuzz wheel install uninstall clean gpuproof
+.PHONY: help setup up down demo test check proto bench soak races fuzz wheel install uninstall clean gpuproof
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ SYSTEM_PYTHON ?= /usr/bin/python3
 
 soak: setup ## kill -9 of collector and uplink at ten thousand random moments, rows counted
 	@$(PYTHON_HERE) -m tests.soak $(SOAK)
+
+races: setup ## 100,000 hostile changes of files under readers and hasher: no digest may be wrong
+	@$(PYTHON_HERE) -m tests.soak.races $(RACES)
 
 fuzz: setup ## a million inputs for each reader of foreign bytes, as many calls over gRPC
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'

@@ -19,6 +19,9 @@
 /* Of whence_use.touched: no kind of record has this bit. */
 #define STORED_BIT 31
 
+/* arch/x86/entry/syscalls: the same number in both tables */
+#define URING_ENTER 426
+
 /*
  * A page of a shared mapping was written for the first time since it was clean.
  * The mapping told the path; the daemon knows it by identity.
@@ -58,6 +61,40 @@ static __noinline int stored(struct task_struct *task, struct inode *inode)
 	return 0;
 }
 
+/*
+ * A call or a request is about to change content: the count goes up before the
+ * first byte does, and again as the call ends (files.bpf.c). So who has read new
+ * bytes finds a new number, and who finds an old number has read old bytes, also
+ * when the reader's call ends within the writer's.
+ */
+static __noinline int begun(struct task_struct *task, struct inode *inode)
+{
+	struct whence_file file;
+
+	if ((inode->i_mode & S_IFMT) != S_IFREG || is_pseudo(inode->i_sb->s_magic))
+		return 0;
+	file = file_of(inode);
+	if (bpf_map_lookup_elem(&versions, &file) || is_observed(task))
+		note_write(&file);
+	return 0;
+}
+
+/* Of the calls in the table those that move bytes into files, or cut them. */
+static __always_inline bool is_content_work(__u32 work)
+{
+	switch (work) {
+	case WHENCE_WORK_WRITE:
+	case WHENCE_WORK_SENDFILE:
+	case WHENCE_WORK_SPLICE:
+	case WHENCE_WORK_FTRUNCATE:
+	case WHENCE_WORK_TRUNCATE:
+	case WHENCE_WORK_IOCTL:
+	case WHENCE_WORK_IO_SUBMIT:
+		return true;
+	}
+	return false;
+}
+
 /* `local`: not the time stamp that a server sent, which a mere read may bring. */
 static __always_inline int inode_changes(struct inode *inode, bool local)
 {
@@ -70,8 +107,10 @@ static __always_inline int inode_changes(struct inode *inode, bool local)
 	if (task->flags & PF_KTHREAD)
 		return 0;
 	inode = typed(struct inode, inode);
-	if (task->flags & PF_IO_WORKER)
+	if (task->flags & PF_IO_WORKER) {
+		begun(task, inode);
 		return request_changes(task, inode);
+	}
 	regs = typed(struct pt_regs, bpf_task_pt_regs(trusted));
 	if ((__s32)regs->orig_ax == NO_CALL)
 		return local ? stored(task, inode) : 0;
@@ -80,6 +119,8 @@ static __always_inline int inode_changes(struct inode *inode, bool local)
 	/* a call that reads changes a file only by storing into a mapping of one */
 	if (work == WHENCE_WORK_READ)
 		return local ? stored(task, inode) : 0;
+	if (is_content_work(work) || regs->orig_ax == URING_ENTER)
+		begun(task, inode);
 	if (!is_name_work(work))
 		return 0;
 	if (!change_of(changing.id) && is_observed(task))

@@ -1,10 +1,14 @@
-"""The short form of `make soak`: some rounds, the same accounts."""
+"""The short forms of `make soak` and `make races`: some rounds, the same accounts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from tests.asking import Whence
+from tests.scope import Scope
 from tests.soak.kills import soak
+from tests.soak.races import compare, compiled, digest_of, race
 
 ROUNDS, SEED = 8, 7
 
@@ -14,3 +18,33 @@ def test_kills_lose_no_row_and_store_none_twice(tmp_path: Path) -> None:
 
     assert found.stored_batches == found.batches
     assert (found.stored_rows, found.distinct_rows) == (found.rows, found.rows)
+
+
+@pytest.mark.kernel
+def test_changes_under_readers_give_no_wrong_digest(
+    scope: Scope, whence: Whence, tmp_path: Path
+) -> None:
+    """With pauses, so that there is time to be right; every reader is told, some verified."""
+    found = race(scope, whence, compiled(tmp_path), seed=3, changes=1500)
+
+    assert found.wrong == []
+    assert found.states["missed"] == 0
+    assert found.states["verified"] > 0
+    assert found.states["torn"] > 0
+
+
+def test_a_wrong_digest_is_found() -> None:
+    """What the comparison above would say of a mixture, and of a digest of another moment."""
+    at_rest, mixture = {(1, 64), (2, 64)}, digest_of((3, 64))
+    read = {10: (1, 64), 11: (0, 64), 12: (2, 64)}
+    told = [
+        (10, "read", digest_of((2, 64)), "verified"),
+        (11, "read", digest_of((1, 64)), "verified"),
+        (12, "read", digest_of((2, 64)), "verified"),
+        (5, "write", mixture, "verified"),
+        (5, "write", None, "torn"),
+    ]
+    found = compare(at_rest, read, told, 3)
+
+    assert len(found.wrong) == 3
+    assert found.states == {"verified": 3}
