@@ -47,6 +47,8 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 		return mapped(task, regs, compat, result);
 	case WHENCE_WORK_MUNMAP:
 		return unmapped(task, argument(regs, compat, 1));
+	case WHENCE_WORK_MREMAP:
+		return remapped(task, argument(regs, compat, 1), result);
 	case WHENCE_WORK_MPROTECT:
 		return protected(task, regs, compat);
 	case WHENCE_WORK_SENDFILE:

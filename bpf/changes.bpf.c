@@ -79,10 +79,18 @@ static __noinline int begun(struct task_struct *task, struct inode *inode)
 	return 0;
 }
 
-/* Of the calls in the table those that move bytes into files, or cut them. */
-static __always_inline bool is_content_work(__u32 work)
+/*
+ * Of the calls in the table those that move bytes into files, or cut them. An
+ * open cuts as well; the inode that it makes has no name yet and no reader.
+ */
+static __always_inline bool is_content_work(__u32 work, struct inode *inode)
 {
 	switch (work) {
+	case WHENCE_WORK_OPEN:
+	case WHENCE_WORK_OPENAT:
+	case WHENCE_WORK_OPENAT2:
+	case WHENCE_WORK_CREAT:
+		return inode->i_dentry.first;
 	case WHENCE_WORK_WRITE:
 	case WHENCE_WORK_SENDFILE:
 	case WHENCE_WORK_SPLICE:
@@ -119,7 +127,7 @@ static __always_inline int inode_changes(struct inode *inode, bool local)
 	/* a call that reads changes a file only by storing into a mapping of one */
 	if (work == WHENCE_WORK_READ)
 		return local ? stored(task, inode) : 0;
-	if (is_content_work(work) || regs->orig_ax == URING_ENTER)
+	if (is_content_work(work, inode) || regs->orig_ax == URING_ENTER)
 		begun(task, inode);
 	if (!is_name_work(work))
 		return 0;

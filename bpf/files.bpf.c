@@ -545,17 +545,36 @@ static __noinline int unmapped(struct task_struct *task, __u64 address)
 	struct mapping_key key = { .address = address, .tgid = task->tgid };
 	struct whence_file *file = bpf_map_lookup_elem(&shared_mappings, &key);
 	struct whence_record *record;
+	__u64 number;
 
 	if (!file)
 		return 0;
+	/* counted as a write: who read while the mapping was there has another number */
+	number = note_write(file);
 	record = begin_record(WHENCE_UNMAP, WHENCE_CLASS_TOUCH);
 	if (record) {
 		record->process = process_of(task);
 		record->file = *file;
-		record->version = version_of(file);
+		record->version = number;
 		bpf_ringbuf_submit(record, 0);
 	}
 	bpf_map_delete_elem(&shared_mappings, &key);
+	return 0;
+}
+
+/* The mapping is elsewhere now. */
+static __noinline int remapped(struct task_struct *task, __u64 from, __u64 to)
+{
+	struct mapping_key key = { .address = from, .tgid = task->tgid };
+	struct whence_file *known = bpf_map_lookup_elem(&shared_mappings, &key);
+	struct whence_file file;
+
+	if (!known || from == to)
+		return 0;
+	file = *known;
+	bpf_map_delete_elem(&shared_mappings, &key);
+	key.address = to;
+	bpf_map_update_elem(&shared_mappings, &key, &file, BPF_ANY);
 	return 0;
 }
 

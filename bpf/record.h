@@ -219,6 +219,7 @@ enum whence_work {
 	WHENCE_WORK_VMSPLICE,	/* a pipe's end is argument 1 */
 	WHENCE_WORK_MUNMAP,	/* address is argument 1 */
 	WHENCE_WORK_MPROTECT,	/* address, length, protection */
+	WHENCE_WORK_MREMAP,	/* old address is argument 1, the new one the result */
 };
 
 /*

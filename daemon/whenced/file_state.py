@@ -66,6 +66,7 @@ class FileState:
     mtime_ns: int = -1
     number: int = 0
     sealed: int | None = None  # number that the newest digest (or its refusal) belongs to
+    sealed_bytes: int = ANY  # size of that digest's content
     failed: bool = False  # the newest answer was no digest
     dirty_since_ns: int | None = None
     held: bool = False
@@ -144,6 +145,12 @@ class FileState:
         self._epoch_of = epoch, unseen
         known = self._epoch_version = self._version(epoch, unseen & _REMARK_MASK)
         return known
+
+    def saw_sealed(self, number: int, size_bytes: int) -> bool:
+        """Whether a read saw the sealed content: some calls cut a file before they count up."""
+        if number >> 32 == 0:
+            return True
+        return number == self.sealed and self.sealed_bytes in (ANY, size_bytes)
 
     def torn_version(self, number: int) -> FileVersion:
         """Version on the wire of a half-written state: no digest of the epoch matches it."""

@@ -172,7 +172,7 @@ class Observer:
         self.inquiries.contained(event, process, self._processes.cgroup_of(event))
         if process.image:
             before = process._replace(image=process.image - 1)
-            self._versions.out.unmapped_all(before, event.at_ns)
+            self._unmap_all(before, event.at_ns)
         self._note_namespace(event)
         self._ask_code(event, process, texts)
 
@@ -189,7 +189,7 @@ class Observer:
             del namespaces[mount_ns]
         if process is not None:
             self.ended += 1
-            self._versions.out.unmapped_all(process, event.at_ns)
+            self._unmap_all(process, event.at_ns)
             self._versions.on_exit(event.tgid, event.at_ns)
 
     def _on_unmap(self, event: Event) -> None:
@@ -197,6 +197,14 @@ class Observer:
         process = self._processes.key(event.tgid, event.start_ns, event.exec_id)
         if process is not None:
             self._versions.out.unmapped(process, event.file, event.at_ns)
+        self._versions.on_close(event)
+
+    def _unmap_all(self, process: ProcessKey, at_ns: int) -> None:
+        """Mappings end with the program, uncounted: who read meanwhile may have seen any state."""
+        for key in self._versions.out.unmapped_all(process, at_ns):
+            if (state := self._versions.of_key(key)) is not None:
+                self._versions.out.settle_torn(state, state.pending)
+                state.pending = ()
 
     def _on_opened(self, event: Event, texts: TextStore) -> None:
         """A pipe or FIFO, or a descriptor from before the start."""

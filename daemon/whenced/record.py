@@ -209,6 +209,7 @@ class Work(IntEnum):
     VMSPLICE = 23
     MUNMAP = 24
     MPROTECT = 25
+    MREMAP = 26
 
 
 class Unseen(IntEnum):

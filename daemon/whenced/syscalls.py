@@ -36,6 +36,7 @@ X86: Final[dict[str, tuple[int | None, int | None, Work]]] = {
     "close": (3, 6, Work.CLOSE),
     "mmap": (9, 192, Work.MMAP),
     "munmap": (11, 91, Work.MUNMAP),
+    "mremap": (25, 163, Work.MREMAP),
     "mprotect": (10, 125, Work.MPROTECT),
     "io_submit": (209, 248, Work.IO_SUBMIT),
     "tee": (276, 315, Work.TEE),

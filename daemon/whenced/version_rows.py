@@ -210,11 +210,12 @@ class VersionRows:
         if bound is not None and bound.write is not None:
             self._count_written(process, bound, Counts(0, 0, at_ns))
 
-    def unmapped_all(self, process: ProcessKey, at_ns: int) -> None:
-        """The process ended, its mappings with it."""
-        for key, bound in self._bound.get(process, {}).items():
-            if bound.mapped:
-                self.unmapped(process, key, at_ns)
+    def unmapped_all(self, process: ProcessKey, at_ns: int) -> list[FileKey]:
+        """The process ended, its mappings of these files with it."""
+        keys = [key for key, bound in self._bound.get(process, {}).items() if bound.mapped]
+        for key in keys:
+            self.unmapped(process, key, at_ns)
+        return keys
 
     def _count_written(self, process: ProcessKey, bound: Bound, counts: Counts) -> None:
         last_ns, flags = counts.last_ns, 0 if bound.proven else _MAY_WRITE

@@ -129,7 +129,7 @@ class Versions:
         kind, number = event.kind, event.version
         op, version = OPS[kind], state.version(number)
         ops = 0 if kind == READ else 1  # reads are counted by the aggregate
-        settled = number >> 32 == 0 or number == state.sealed
+        settled = state.saw_sealed(number, event.size_bytes)
         # a linker reads back what it wrote: its own output, never an input
         if settled or self.out.is_writing(process, state.key, version):
             if settled and number >> 32 == state.number >> 32:
@@ -312,7 +312,7 @@ class Versions:
             # the touches are older than the last write and what set its time
             state.size_bytes, state.mtime_ns = reply.size_bytes if verified else ANY, ANY
         self.out.digest(state, state.version(number), reply)
-        state.sealed = number
+        state.sealed, state.sealed_bytes = number, reply.size_bytes if verified else ANY
         state.number = max(state.number, number)
         self.sealed_outputs += 1
         self._resolve(state, number, reply)
