@@ -15,8 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
+    closure,
     fleet,
     floods,
+    hashing,
     hot_path,
     idle,
     latency,
@@ -78,6 +80,8 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "hot_path": hot_path.measure,
     "idle": idle.measure,
     "ingest": ingest,
+    "closure": closure.measure,
+    "hashing": hashing.measure,
     "fleet": fleet.measure,
     "floods": floods.measure,
     "overhead": overhead.measure,
