@@ -58,6 +58,18 @@ WHERE coalesce(CASE WHEN a.op = 3 THEN k.executed_class ELSE k.class END, 'cache
     OR a.version_id IN (SELECT version_id FROM run_dependency WHERE version_id IS NOT NULL)
 GROUP BY a.process_id, a.version_id, a.path_id, a.op
 """
+SPOKEN_OF = " UNION ALL ".join(
+    f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608 -- our own names
+    for table, column in (
+        ("run", "root_process_id"),
+        ("gpu_hold", "process_id"),
+        ("gpu_share", "process_id"),
+        ("metric", "process_id"),
+        ("spend_ledger", "process_id"),
+        ("tag", "process_id"),
+        ("tag_reach", "process_id"),
+    )
+)
 FOLD = (
     "CREATE OR REPLACE TEMP TABLE old_process AS "
     "SELECT process_id FROM process_run JOIN wanted USING (run_id)",
@@ -71,7 +83,6 @@ FOLD = (
     "AND process_id NOT IN (SELECT process_id FROM gpu_hold)",
     "DELETE FROM process WHERE process_id IN (SELECT process_id FROM old_helper)",
     "DELETE FROM process_end WHERE process_id IN (SELECT process_id FROM old_helper)",
-    "DELETE FROM process_run WHERE process_id IN (SELECT process_id FROM old_helper)",
     "DELETE FROM stream_touch WHERE process_id IN (SELECT process_id FROM old_process)",
 )
 
