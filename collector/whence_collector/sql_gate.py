@@ -26,6 +26,8 @@ STABLE_VIEWS = (
     "run_dependencies",
     "run_environment",
     "run_seeds",
+    "run_hosts",
+    "run_units",
     "run_packages",
     "run_code_changes",
     "run_interpreters",

@@ -22,6 +22,8 @@ VIEWS = (
     "run_dependencies",
     "run_environment",
     "run_seeds",
+    "run_hosts",
+    "run_units",
     "run_packages",
     "run_code_changes",
     "run_interpreters",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.observed import Observed, terminal, typed
 
+from whence_collector.config import parse
 from whence_collector.errors import InvalidSetting
 from whence_collector.launcher_table import extended
 from whence_collector.launchers import Role, role_of
@@ -282,3 +284,12 @@ def test_a_row_that_makes_no_sense_is_refused_in_one_sentence(row: dict[str, Any
         extended([row])
 
     assert "\n" not in str(refusal.value)
+
+
+def test_the_settings_hold_a_sites_launchers(tmp_path: Path) -> None:
+    file = tmp_path / "collector.toml"
+    file.write_text('[[launchers]]\nrole = "engine"\nnames = ["ourflow"]\n')
+    settings = parse(["--config", str(file)], {})
+    row = Observed().host.spawn(None, "ourflow", "run")
+
+    assert role_of(row, settings.launchers) is Role.ENGINE
