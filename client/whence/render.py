@@ -96,6 +96,8 @@ def production_lines(page: Page, production: Production) -> list[str]:
     run = production.run
     lines = labelled(page, "made by", [*run_lines(page.inner(), run)])
     lines += _writer(page, run, production.process)
+    if production.superseded:
+        lines += labelled(page, "since", [page.paint("other content stands under its name", "odd")])
     lines += labelled(page, "from", _inputs(page, production))
     lines += labelled(page, "root data", _roots(page, production))
     lines += labelled(page, "lineage", _stages(page, production))
@@ -226,7 +228,7 @@ def _rank(edge: FileEdge, cwd: str | None) -> tuple[int, bool, bool]:
 def _edge_cells(edge: FileEdge, cwd: str | None, roots: frozenset[str]) -> list[Cell]:
     return [
         Cell(edge.class_, "faint"),
-        Cell(near_path(edge.path, cwd)),
+        Cell(_hub_name(edge.origin) if edge.origin else near_path(edge.path, cwd)),
         content_cell(edge.digest, edge.state),
         Cell(_edge_remark(edge, roots), "faint"),
     ]
@@ -238,7 +240,7 @@ def _edge_remark(edge: FileEdge, roots: frozenset[str]) -> str:
     if edge.producer_run_id is not None:
         name = clip(short_command(edge.producer_command or ""), 12)
         return f"← {name} {short_run(edge.producer_run_id)}"
-    words = [f"= {_hub_name(edge.origin)}"] if edge.origin else []
+    words = [edge.origin.rpartition(":")[2]] if edge.origin else []
     words += [size_text(edge.size_bytes)] if edge.size_bytes is not None else []
     words += ["changed since"] if edge.changed_since else []
     words += ["deleted"] if edge.deleted else []
@@ -247,9 +249,9 @@ def _edge_remark(edge: FileEdge, roots: frozenset[str]) -> str:
 
 
 def _hub_name(origin: str) -> str:
-    """Shorten "org/name@revision:file" to what tells it apart."""
+    """Return "org/name@revision", shortened; the path in the cache tells less."""
     name, _, rest = origin.partition("@")
-    return f"{name}@{rest[:7]}"
+    return f"{name}@{rest.partition(':')[0][:7]}"
 
 
 def content_cell(digest: str | None, state: str | None) -> Cell:
