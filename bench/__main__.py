@@ -26,6 +26,7 @@ from bench import (
     requests,
     spend,
     start,
+    storm,
     volume,
 )
 from bench.report import Section, to_markdown, with_preface, with_section
@@ -84,6 +85,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "hashing": hashing.measure,
     "fleet": fleet.measure,
     "floods": floods.measure,
+    "storm": storm.measure,
     "overhead": overhead.measure,
     "spend": spend.measure,
     "requests": requests.measure,
