@@ -108,7 +108,9 @@ def _since(text: str | None, desk: Desk) -> int | None:
 
 
 def run_show(options: argparse.Namespace, desk: Desk, client: Client) -> int:
-    """Tell everything of one run; for a digest or path do as `whence PATH` does."""
+    """Tell everything of one run or request; for a digest or path do as `whence PATH` does."""
+    if commands_requests.names_request(options.what):
+        return commands_requests.show(options.what, options, desk, client)
     detail = run_by_id(options.what, client, all_classes=False)
     if detail is None:
         return run_find(options, desk, client)
@@ -116,6 +118,8 @@ def run_show(options: argparse.Namespace, desk: Desk, client: Client) -> int:
         desk.hand_over(detail)
     else:
         desk.tell(render_run.run_detail_lines(desk.page, safe(detail)))
+        if detail.run.request_id is not None:
+            desk.tell(commands_requests.beside_request(detail.run, desk, client))
     return FOUND
 
 

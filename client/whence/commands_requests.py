@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ from whence_proto.v1 import request_pb2 as wire
 if TYPE_CHECKING:
     from whence.client import Client
     from whence.desk import Desk
+    from whence.model import Run
 
 FOUND, NOT_FOUND, USAGE = 0, 1, 2
 APPROVAL_NAMESPACE = "whence.approval"
@@ -245,6 +247,22 @@ def _people(options: argparse.Namespace, desk: Desk, client: RequestClient) -> i
     else:
         desk.tell(render_request.people_lines(desk.page, people, policy))
     return FOUND
+
+
+def names_request(text: str) -> bool:
+    """Whether a text names a request ("R-12"), and nothing that lies there is called so."""
+    return re.fullmatch(r"[Rr]-[0-9]{1,9}", text) is not None and not os.path.lexists(text)
+
+
+def show(request: str, options: argparse.Namespace, desk: Desk, client: Client) -> int:
+    """Tell everything of one request."""
+    return _tell(options, desk, RequestClient(client, desk.environment).get(request))
+
+
+def beside_request(run: Run, desk: Desk, client: Client) -> list[str]:
+    """Return what was agreed beside what the run did."""
+    detail = RequestClient(client, desk.environment).get(run.request_id or "")
+    return render_request.beside_lines(desk.page, detail, run.run_id)
 
 
 # Deciding -------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ class Run:
     acting_for: str | None = None
     world_size: int | None = None
     attempts: int | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

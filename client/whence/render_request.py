@@ -184,6 +184,24 @@ def _run_lines(page: Page, detail: wire.RequestDetail) -> list[str]:
     return lines
 
 
+def beside_lines(page: Page, detail: wire.RequestDetail, run_id: str) -> list[str]:
+    """Return what was requested beside what a run did: compute, money, drift."""
+    summary = detail.summary
+    by = ", ".join(summary.approved_by) or "nobody"
+    lines = labelled(page, "asked", [
+        f"{summary.request_id} {clean(detail.card.title)} · {summary.state}",
+        f"{compute_text(detail.card.compute)}, at most {usd(summary.budget_micro_usd)}, "
+        f"agreed by {clean(by)}",
+    ])  # fmt: skip
+    for each in detail.runs:
+        if each.run_id != run_id:
+            continue
+        cost = usd(each.micro_usd) if each.HasField("micro_usd") else "cost not known"
+        drift = [page.paint(f"! {clean(sentence)}", "odd") for sentence in each.drift]
+        lines += labelled(page, "did", [f"{cost}, matched by {each.how}", *drift])
+    return lines
+
+
 def finding_lines(page: Page, findings: Iterable[wire.Finding]) -> list[str]:
     """Return what there is to say of each field."""
     lines = []

@@ -94,6 +94,7 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     lines += labelled(page, "project", [run.project] if run.project else [])
     lines += labelled(page, "tags", tag_lines(inner, detail.tags))
     lines += labelled(page, "measured", _metrics(inner, detail.metrics))
+    lines += labelled(page, "request", [run.request_id] if run.request_id else [])
     lines += labelled(page, "part of", _parent(run))
     lines += labelled(page, "complete", complete_lines(page, run.complete, reasons))
     lines += labelled(page, "proven", _proof(run))

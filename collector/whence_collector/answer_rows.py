@@ -26,7 +26,8 @@ SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR
     r.started_ns, r.status, r.complete, r.ended_ns, r.exit_code, r.parent_run_id, r.cwd,
     r.git_commit, r.git_branch, r.git_dirty, r.repository, r.incomplete_reason, r.project,
     r.lost_records, r.unobserved_ns, r.accounted_bytes, r.seen_bytes,
-    r.principal_kind, r.principal, r.acting_for, r.world_size, r.attempts, r.git_modified
+    r.principal_kind, r.principal, r.acting_for, r.world_size, r.attempts, r.request_id,
+    r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
 TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
@@ -59,6 +60,7 @@ _RUN_FIELDS = [
     "acting_for",
     "world_size",
     "attempts",
+    "request_id",
 ]
 
 COUNTS = """
