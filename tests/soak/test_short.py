@@ -28,6 +28,7 @@ def test_changes_under_readers_give_no_wrong_digest(
     found = race(scope, whence, compiled(tmp_path), seed=3, changes=1500)
 
     assert found.wrong == []
+    assert len(found.overlapped) <= 1
     assert found.states["missed"] == 0
     assert found.states["verified"] > 0
     assert found.states["torn"] > 0
@@ -46,5 +47,5 @@ def test_a_wrong_digest_is_found() -> None:
     ]
     found = compare(at_rest, read, told, 3)
 
-    assert len(found.wrong) == 3
+    assert (len(found.wrong), len(found.overlapped)) == (1, 2)
     assert found.states == {"verified": 3}
