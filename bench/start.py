@@ -27,7 +27,10 @@ def measure() -> Section:
     scope = Scope.create(f"whence-bench-start-{os.getpid()}")
     bare_ms, imports_ms, ready_ms, own_ms, later_ms = [], [], [], [], []
     try:
-        with tempfile.TemporaryDirectory(prefix="whence-bench-") as folder:
+        with tempfile.TemporaryDirectory(
+            prefix="whence-bench-",
+            ignore_cleanup_errors=True,  # a hasher may still write byte code
+        ) as folder:
             compiled = {**os.environ, "PYTHONPYCACHEPREFIX": f"{folder}/pyc"}
             compiled.pop("PYTHONDONTWRITEBYTECODE", None)
             _interpreter_ms(_IMPORTS, compiled)  # writes the byte code, as an installation does
