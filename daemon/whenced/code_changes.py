@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from whenced import openat
 from whenced.code_repository import Repository, read_configuration, read_head, repository_around
-from whenced.code_state import read_index
+from whenced.code_state import read_index, unchanged_since
 from whenced.git_index import Entry
 from whenced.git_objects import DamagedError, Deadline, Objects, OutOfTimeError, read_small
 from whenced.redact import redact_file
@@ -54,7 +54,9 @@ class _State:
 
     commit: str
     entries: dict[bytes, Entry]
+    written_ns: int = 0  # of the index
     trees: dict[bytes, dict[bytes, tuple[int, bytes]]] = field(default_factory=dict)
+    committed: dict[bytes, bytes | None] = field(default_factory=dict)  # ids that were looked up
 
 
 class ChangeReader:
@@ -89,9 +91,13 @@ class ChangeReader:
         if relative not in state.entries:
             new = _text(repository, relative)
             return _difference(repository, relative, UNTRACKED, state.commit, "", new)
+        entry = state.entries[relative]
+        known = state.committed.get(relative)
+        if known == entry.oid and _is_as_added(repository, relative, entry, state.written_ns):
+            return None
         objects = Objects(root, repository.common_path + b"/objects", deadline)
         with contextlib.closing(objects):
-            oid = _committed(objects, state, relative)
+            oid = state.committed[relative] = _committed(objects, state, relative)
             if oid is not None and _is_blob(repository, relative, oid):
                 return None
             old = objects.read(oid)[1] if oid is not None else b""
@@ -111,12 +117,23 @@ class ChangeReader:
             unsupported = read_configuration(repository).unsupported
             if unsupported:
                 raise DamagedError(unsupported)
-            index, _ = read_index(repository)
-            state = _State(head.commit, {entry.path: entry for entry in index.entries})
+            index, written_ns = read_index(repository)
+            entries = {entry.path: entry for entry in index.entries}
+            state = _State(head.commit, entries, written_ns)
         self._states[key] = state
         while len(self._states) > _KEPT:
             del self._states[next(iter(self._states))]
         return state
+
+
+def _is_as_added(repository: Repository, relative: bytes, entry: Entry, written_ns: int) -> bool:
+    """Trust stat data as git does: not for a file as young as the index itself."""
+    located = openat.locate(repository.worktree, relative)
+    try:
+        status = os.fstat(located)
+    finally:
+        os.close(located)
+    return unchanged_since(entry, status, written_ns)
 
 
 def _committed(objects: Objects, state: _State, relative: bytes) -> bytes | None:

@@ -212,7 +212,7 @@ class _Worktree:
             return True
         if self._mode_differs(entry.mode, status.st_mode):
             return True
-        if self._unchanged_since(entry, status):
+        if unchanged_since(entry, status, self.written_ns):
             return False
         if entry.size_bytes and entry.size_bytes != status.st_size & _LOW32:
             return True
@@ -236,16 +236,6 @@ class _Worktree:
             return True
         executable = bool(tracked & 0o100) != bool(found & 0o100)
         return executable and stat.S_ISREG(found) and self.configuration.file_mode
-
-    def _unchanged_since(self, entry: Entry, status: os.stat_result) -> bool:
-        """Trust stat data as git does: not for a file as young as the index itself."""
-        return (
-            entry.size_bytes == status.st_size & _LOW32
-            and _same_time(entry.mtime_ns, status.st_mtime_ns)
-            and (entry.ctime_ns == 0 or _same_time(entry.ctime_ns, status.st_ctime_ns))
-            and entry.inode in (0, status.st_ino & _LOW32)
-            and entry.mtime_ns < self.written_ns
-        )
 
     def _content_differs(self, entry: Entry, name: bytes, status: os.stat_result) -> bool:
         if stat.S_ISLNK(status.st_mode):
@@ -293,6 +283,17 @@ class _Worktree:
             if inner is None:
                 return False  # not checked out, which git does not call a change either
             return read_head(inner, self.deadline).commit != entry.oid.hex()
+
+
+def unchanged_since(entry: Entry, status: os.stat_result, written_ns: int) -> bool:
+    """Trust stat data as git does: not for a file as young as the index itself."""
+    return (
+        entry.size_bytes == status.st_size & _LOW32
+        and _same_time(entry.mtime_ns, status.st_mtime_ns)
+        and (entry.ctime_ns == 0 or _same_time(entry.ctime_ns, status.st_ctime_ns))
+        and entry.inode in (0, status.st_ino & _LOW32)
+        and entry.mtime_ns < written_ns
+    )
 
 
 def _same_time(tracked_ns: int, found_ns: int) -> bool:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 TICKETS: Final = 1 << 52
 _PATHS_AT_ONCE: Final = 400
 _BYTES_AT_ONCE: Final = 16 << 10  # of one request: it travels as one message
-#: A repository may change by a commit, and the file stays.
+#: A repository may change by a commit, and the file stays. A build reads the same clean headers all
+#: the time: asking about them as often would cost more than the rest of the watching.
 _CODE_FRESH_NS: Final = 2_000_000_000
+_CLEAN_FRESH_NS: Final = 30_000_000_000
 #: Long enough that a program's first files leave together.
 _GATHER_NS: Final = 50_000_000
 _KNOWN_PATHS: Final = 1 << 15
@@ -80,6 +82,13 @@ class _Question:
     answered: bool = False
     answer: Answer = None
     waiting: list[tuple[ProcessKey, FileVersion | None, int]] = field(default_factory=list)
+
+    def is_stale(self, now_ns: int) -> bool:
+        """Tell whether the answer may be another one by now."""
+        if self.kind != "code" or not self.answered:
+            return False
+        fresh_ns = _CLEAN_FRESH_NS if self.answer is None else _CODE_FRESH_NS
+        return now_ns - self.asked_ns > fresh_ns
 
 
 class Inquiries:
@@ -142,8 +151,7 @@ class Inquiries:
         toucher: tuple[ProcessKey, FileVersion | None],
     ) -> None:
         question = self._questions.get(key)
-        stale = kind == "code" and question is not None and question.answered
-        if question is None or (stale and at_ns - question.asked_ns > _CODE_FRESH_NS):
+        if question is None or question.is_stale(at_ns):
             if self._waiting >= _WAITING_LIMIT:
                 self.left_out += 1
                 return

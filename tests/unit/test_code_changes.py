@@ -115,3 +115,15 @@ def test_the_words_of_models_are_no_secrets(root: int, repository: Path) -> None
 
     assert change is not None
     assert change.redacted is False
+
+
+def test_an_edit_is_seen_though_the_file_was_clean_before(root: int, repository: Path) -> None:
+    """What was looked up for a clean file is kept, and its stat data vouch for it."""
+    reader = ChangeReader()
+    clean = [reader.change(root, b"/repo/a.py") for _ in range(2)]
+    write(repository / "a.py", "x = 1\ny = 3\n")
+    edited = reader.change(root, b"/repo/a.py")
+
+    assert clean == [None, None]
+    assert edited is not None
+    assert "+y = 3" in edited.difference

@@ -164,3 +164,14 @@ def test_a_flood_of_files_leaves_some_out_and_counts_them(inquiries: Inquiries) 
         touched(inquiries, b"/w/%d.py" % number, inode=number)
 
     assert inquiries.left_out == 5
+
+
+def test_clean_code_is_asked_about_less_often(inquiries: Inquiries) -> None:
+    touched(inquiries, b"/repo/a.h")
+    answered(inquiries, None)
+    touched(inquiries, b"/repo/a.h", at_ns=NOW_NS + 9 * SECOND_NS)
+    soon = asked(inquiries, NOW_NS + 99 * SECOND_NS)
+    touched(inquiries, b"/repo/a.h", at_ns=NOW_NS + 40 * SECOND_NS)
+
+    assert soon == []
+    assert len(asked(inquiries, NOW_NS + 99 * SECOND_NS)) == 1
