@@ -13,7 +13,14 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "wire.md"
-PROTOS: Final = ("ingest.proto", "query.proto", "admin.proto", "request.proto", "tags.proto")
+PROTOS: Final = (
+    "ingest.proto",
+    "query.proto",
+    "admin.proto",
+    "request.proto",
+    "tags.proto",
+    "ancestry.proto",
+)
 _BLOCK: Final = re.compile(r"(message|enum|service) (\w+) \{")
 _FIELD: Final = re.compile(r"(.+?)\s(\w+) = (\d+);")
 _VALUE: Final = re.compile(r"(\w+) = (\d+);")

@@ -6,10 +6,13 @@ Parses no options and catches only what it can answer itself; `cli` does the res
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from typing import Literal
 
 from whence import (
+    commands_ancestry,
+    commands_reproduce,
     commands_requests,
     commands_spend,
     commands_tags,
@@ -34,7 +37,9 @@ from whence.text import count_text, safe, short_digest, since_unix_ns
 
 
 def run_find(options: argparse.Namespace, desk: Desk, client: Client) -> int:
-    """Tell how a file or content was made."""
+    """Tell how a file or content was made; for a folder, what is known of its tree."""
+    if os.path.isdir(options.what):  # noqa: PTH112 -- a name as it was typed
+        return commands_ancestry.run_tree(options, desk, client)
     question = question_of(options.what, desk)
     found = find(client, question, getattr(options, "wait", WAIT_S))
     if question.path is not None and question.digest is None and not found.path_versions:
@@ -124,7 +129,9 @@ def run_show(options: argparse.Namespace, desk: Desk, client: Client) -> int:
 
 
 def run_inputs(options: argparse.Namespace, desk: Desk, client: Client) -> int:
-    """List what a run read."""
+    """List what a run read, or the data at the root of it all."""
+    if options.roots:
+        return commands_ancestry.run_roots(options, desk, client)
     detail = _run_of(options, desk, client)
     return _side(options, desk, detail, "inputs")
 
@@ -261,4 +268,6 @@ RUNS: Mapping[str, Run] = {
     **commands_requests.RUNS,
     **commands_tags.RUNS,
     **commands_spend.RUNS,
+    **commands_ancestry.RUNS,
+    **commands_reproduce.RUNS,
 }

@@ -65,6 +65,7 @@ class Run:
     world_size: int | None = None
     attempts: int | None = None
     request_id: str | None = None
+    repeats_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,19 @@ class ChangedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeEdge:
+    """A tree (dataset, checkpoint) on one side of a run, with how much of it was touched."""
+
+    path: str
+    digest: str
+    kind: str
+    wrote: bool
+    members: int
+    members_touched: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Production:
     """One act of making an artifact, with all that led to it."""
 
@@ -148,6 +162,7 @@ class Production:
     incomplete_reasons: tuple[str, ...]
     packages: tuple[Package, ...] = ()
     superseded: bool = False
+    trees: tuple[TreeEdge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +215,7 @@ class RunDetail:
     packages: tuple[Package, ...] = ()
     environment: tuple[Variable, ...] = ()
     code_changes: tuple[ChangedFile, ...] = ()
+    trees: tuple[TreeEdge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +299,7 @@ KINDS: Mapping[str, type] = {
     "RunSummary": Run,
     "ProcessSummary": Process,
     "FileEdge": FileEdge,
+    "TreeEdge": TreeEdge,
     "Production": Production,
     "Package": Package,
     "Variable": Variable,
@@ -301,14 +318,20 @@ KINDS: Mapping[str, type] = {
 }
 
 
-def from_wire(kind: type[T], message: Message) -> T:
-    """Return the dataclass `kind` with the values of the message of the same fields."""
+def from_wire(kind: type[T], message: Message, kinds: Mapping[str, type] | None = None) -> T:
+    """Return the dataclass `kind` with the values of the message of the same fields.
+
+    kinds: the dataclass of each message that it holds; those of this module by default.
+    """
+    kinds = KINDS if kinds is None else kinds
     values = {}
     for field in message.DESCRIPTOR.fields:
         # The wire has no real oneof: one that holds a field is how proto3 writes `optional`.
         optional = field.containing_oneof is not None
         absent = optional and not message.HasField(field.name)
-        values[_attribute(field.name)] = None if absent else _value(getattr(message, field.name))
+        values[_attribute(field.name)] = (
+            None if absent else _value(getattr(message, field.name), kinds)
+        )
     return kind(**values)
 
 
@@ -316,15 +339,15 @@ def _attribute(name: str) -> str:
     return "class_" if name == "class" else name
 
 
-def _value(value: Any) -> object:
+def _value(value: Any, kinds: Mapping[str, type]) -> object:
     if isinstance(value, str | bytes | int | float):
         return value
     if hasattr(value, "DESCRIPTOR"):
-        return from_wire(KINDS[value.DESCRIPTOR.name], value)
+        return from_wire(kinds[value.DESCRIPTOR.name], value, kinds)
     if hasattr(value, "items"):
         return dict(value)
     return tuple(
-        from_wire(KINDS[item.DESCRIPTOR.name], item) if hasattr(item, "DESCRIPTOR") else item
+        from_wire(kinds[item.DESCRIPTOR.name], item, kinds) if hasattr(item, "DESCRIPTOR") else item
         for item in value
     )
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from whence.command import Command, Parser, add_limit, count, no_options
+from whence.options_ancestry import COMMANDS as _ANCESTRY
 from whence.options_requests import COMMANDS as _REQUESTS
 from whence.options_spend import COMMANDS as _SPEND
 from whence.options_tags import COMMANDS as _TAGS
@@ -63,6 +64,8 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
 
 def _inputs_options(parser: argparse.ArgumentParser) -> None:
     _outputs_options(parser)
+    text = "the data all the way up that no observed run made, with where it comes from"
+    parser.add_argument("--roots", action="store_true", help=text)
     parser.add_argument("--all", action="store_true", help="also libraries and caches")
 
 
@@ -140,7 +143,7 @@ _LOOKING = (
 )
 # One family of commands for each pair options_FAMILY.py, commands_FAMILY.py; help lists them so.
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (*_LOOKING, *_REQUESTS, *_TAGS, *_SPEND)
+    command.name: command for command in (*_LOOKING, *_REQUESTS, *_TAGS, *_SPEND, *_ANCESTRY)
 }
 _FIND = Command("find", "how a file was made", ("whence model.pt",), _find_options)
 # Options that take a value may stand before the command; their value is not the command.

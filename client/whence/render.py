@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from whence.model import FileEdge, Found, Package, PathVersion, Process, Production, Run
 from whence.page import Cell, Column, Look, Page, columns, flow, labelled, wrap
+from whence.render_tree_set import edge_of_tree, outside
 from whence.text import (
     ago_text,
     cells,
@@ -157,7 +158,9 @@ def _writer(page: Page, run: Run, process: Process | None) -> list[str]:
 def _inputs(page: Page, production: Production) -> list[str]:
     page = page.inner()
     roots = frozenset(edge.path for edge in production.root_inputs)
-    lines = edge_lines(page, production.inputs, production.run.cwd, roots=roots)
+    cwd, trees = production.run.cwd, production.trees
+    lines = [edge_of_tree(page, tree, cwd) for tree in trees]
+    lines += edge_lines(page, outside(production.inputs, trees), cwd, roots=roots)
     if production.library_count:
         more = "and " if lines else ""
         noun = count_text(production.library_count, "library file")

@@ -18,6 +18,7 @@ from whence.render import (
     who,
 )
 from whence.render_tags import tag_lines
+from whence.render_tree_set import edge_of_tree, outside
 from whence.text import (
     age_text,
     brief_command,
@@ -56,6 +57,8 @@ def log_lines(page: Page, answer: RunList) -> list[str]:
     lines = columns(page, _LOG_COLUMNS, [_log_cells(page, run) for run in answer.runs])
     if not all(run.complete for run in answer.runs):
         lines.append(page.paint("! not all of it is known: `whence show RUN` tells why", "odd"))
+    if any(run.repeats_run_id is not None for run in answer.runs):
+        lines.append(page.paint("= repeats an earlier run: `whence duplicates` tells which", "odd"))
     if answer.truncated:
         lines.append(page.paint("there are more: raise --limit", "faint"))
     return lines
@@ -65,6 +68,7 @@ def _log_cells(page: Page, run: Run) -> list[Cell]:
     ended_ns = run.ended_unix_ns
     took = "" if ended_ns is None else duration_text(ended_ns - run.started_unix_ns)
     words = outcome(run).replace(" with", "") + ("" if run.complete else " !")
+    words += "" if run.repeats_run_id is None else " ="
     return [
         Cell(short_run(run.run_id), "strong"),
         Cell(age_text(run.started_unix_ns, page.now_unix_ns), "faint"),
@@ -96,12 +100,11 @@ def run_detail_lines(page: Page, detail: RunDetail) -> list[str]:
     lines += labelled(page, "measured", _metrics(inner, detail.metrics))
     lines += labelled(page, "request", [run.request_id] if run.request_id else [])
     lines += labelled(page, "part of", _parent(run))
+    lines += labelled(page, "repeats", _repeats(run))
     lines += labelled(page, "complete", complete_lines(page, run.complete, reasons))
     lines += labelled(page, "proven", _proof(run))
     lines += labelled(page, "inputs", _inputs(inner, detail, 20))
-    lines += labelled(
-        page, "outputs", edge_lines(inner, own_outputs(detail), run.cwd, 20) or ["none"]
-    )
+    lines += labelled(page, "outputs", _outputs(inner, detail))
     lines += labelled(page, "steps", _steps(inner, detail.steps))
     lines += labelled(page, "packages", package_words(inner, detail.packages))
     return lines + labelled(page, "processes", _processes(inner, detail.processes))
@@ -154,10 +157,25 @@ def _parent(run: Run) -> list[str]:
     return [f"run {short_run(run.parent_run_id)}"] if run.parent_run_id else []
 
 
+def _repeats(run: Run) -> list[str]:
+    if run.repeats_run_id is None:
+        return []
+    return [f"run {short_run(run.repeats_run_id)}: `whence duplicates` tells what that made"]
+
+
 def _inputs(page: Page, detail: RunDetail, most: int | None) -> list[str]:
-    lines = edge_lines(page, detail.inputs, detail.run.cwd, most)
+    trees = [tree for tree in detail.trees if not tree.wrote]
+    lines = [edge_of_tree(page, tree, detail.run.cwd) for tree in trees]
+    lines += edge_lines(page, outside(detail.inputs, trees), detail.run.cwd, most)
     if detail.library_count:
         lines.append(page.paint(_folded(detail.library_count), "faint"))
+    return lines or ["none"]
+
+
+def _outputs(page: Page, detail: RunDetail) -> list[str]:
+    trees = [tree for tree in detail.trees if tree.wrote]
+    lines = [edge_of_tree(page, tree, detail.run.cwd) for tree in trees]
+    lines += edge_lines(page, outside(own_outputs(detail), trees), detail.run.cwd, 20)
     return lines or ["none"]
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from whence_collector import config, status
-from whence_collector.ancestry import add_services
+from whence_collector.ancestry import AncestryFamily
 from whence_collector.chores import CHORES
 from whence_collector.derive import Deriver
 from whence_collector.errors import CollectorError, DataDirectoryUnusable
@@ -61,16 +61,17 @@ async def _serve(settings: config.Config) -> None:
 
     notifier = Notifier()
     watching = asyncio.create_task(notifier.keep_telling())
+    ancestry = AncestryFamily()
     requests = RequestFamily(settings.database.parent, webhook=settings.webhook)
     spend = SpendFamily()
     parts = Parts(
         partial(Deriver, launchers=settings.launchers),
         QueryService,
-        services=(requests.add, add_services, spend.add),
+        services=(requests.add, ancestry.add, spend.add),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
         metrics=(requests.metrics, spend.metrics),
-        tasks=(requests.run,),
+        tasks=(requests.run, ancestry.run),
     )
     await serve(settings, parts, stopping, ready)
     notifier.tell("STOPPING=1")

@@ -30,6 +30,7 @@ SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR
     r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
+REPEATED = "SELECT run_id, earlier_run_id FROM repeat"
 TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
 PROJECTS = "SELECT run_id, project FROM run_project"
 _RUN_FIELDS = [
@@ -144,6 +145,8 @@ def run_summaries(reader: Reader, run_ids: Iterable[str]) -> dict[str, wire.RunS
     for *row, modified in where_in(reader, RUNS, "r.run_id", set(run_ids)):
         summary = wire.RunSummary(**given(_RUN_FIELDS, row), git_modified=modified or ())
         found[summary.run_id] = summary
+    for run_id, earlier in where_in(reader, REPEATED, "run_id", list(found)):
+        found[run_id].repeats_run_id = earlier
     if found and reader.rows(TAGGED):
         for run_id, project in where_in(reader, PROJECTS, "run_id", list(found)):
             found[run_id].project = project

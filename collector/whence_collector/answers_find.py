@@ -21,6 +21,7 @@ from whence_collector.answers_content import (
 from whence_collector.answers_names import names_now, versions_named
 from whence_collector.answers_origin import Origin, origins, tell
 from whence_collector.answers_path import held_at, path_version
+from whence_collector.answers_trees import tree_edges
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.incomplete import add_completeness
 from whence_collector.lookups import host_names, paths
@@ -150,6 +151,8 @@ def _tell_story(reader: Reader, story: _Story, reply: wire.FindReply) -> None:
         if made is story.made[0]:
             production.ClearField("incomplete_reasons")
             tell(story.origins[0], story.runs, production)
+            edges = tree_edges(reader, [made.run_id]).get(made.run_id, ())
+            production.trees.extend(edge for edge in edges if not edge.wrote)
         reply.productions.append(production)
     listed = [story.runs[run_id] for run_id in story.consumers if run_id in story.runs]
     reply.consumers.extend(listed[:CONSUMERS_LISTED])

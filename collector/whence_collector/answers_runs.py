@@ -12,6 +12,7 @@ from whence_collector import touches
 from whence_collector.answers_origin import FOLDED
 from whence_collector.answers_recipe import changed_code, packages, remarks, variables
 from whence_collector.answers_said import metrics_of, tags_of_runs
+from whence_collector.answers_trees import tree_edges
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.lookups import among, members_of
@@ -184,6 +185,8 @@ def get_run(reader: Reader, graph: Graph, request: wire.GetRunRequest) -> wire.R
     detail.packages.extend(packages(reader, family))
     detail.environment.extend(variables(reader, run_id))
     detail.code_changes.extend(changed_code(reader, family))
+    for edges in tree_edges(reader, family).values():
+        detail.trees.extend(edges)
     detail.tags.extend(tags_of_runs(reader, family))
     detail.metrics.extend(metrics_of(reader, members))
     counts = (len(read), len(wrote)) if len(family) > 1 else touched.counts(run_id)

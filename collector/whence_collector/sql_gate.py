@@ -48,6 +48,10 @@ STABLE_VIEWS = (
     "losses",
     "tags",
     "metrics",
+    "trees",
+    "run_trees",
+    "run_recipes",
+    "duplicates",
 )
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest"})
 # They change something, tell about this host, or make one value of any size from a short text.

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from whence.commands_ancestry import UNKNOWN
 from whence.doctor import Check
 from whence.errors import WhenceError
-from whence.model import KINDS
+from whence.model_ancestry import KINDS
 from whence.options import COMMANDS, overview, parser_for
 
 DOCS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
@@ -106,4 +107,4 @@ def test_the_docs_tell_every_exit_status() -> None:
     }
 
     used = {kind.exit_code for kind in WhenceError.__subclasses__()}
-    assert told == used | {0, 1, 2, 70, 130, 141}
+    assert told == used | {0, 1, 2, UNKNOWN, 70, 130, 141}

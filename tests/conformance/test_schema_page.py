@@ -42,6 +42,10 @@ VIEWS = (
     "unobserved_times",
     "run_proofs",
     "losses",
+    "trees",
+    "run_trees",
+    "run_recipes",
+    "duplicates",
     "tags",
     "metrics",
 )

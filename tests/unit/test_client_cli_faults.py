@@ -49,9 +49,9 @@ def test_what_has_no_content_is_one_sentence(collector: CannedCollector, tmp_pat
 
     fifo, folder = ask(collector, tmp_path / "pipe"), ask(collector, tmp_path)
 
-    assert (fifo.returncode, folder.returncode) == (2, 2)
+    assert (fifo.returncode, folder.returncode) == (2, 1)
     assert fifo.stderr.endswith("pipe is a FIFO, which keeps no content: ask for a file\n")
-    assert folder.stderr.endswith("is a directory: ask for one file in it\n")
+    assert folder.stderr.endswith("holds no file: ask for a folder that does\n")
     assert fifo.stdout + folder.stdout == ""
 
 

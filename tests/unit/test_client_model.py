@@ -8,13 +8,14 @@ from dataclasses import fields
 import pytest
 from tests.unit.client_samples import COPY_ID, CWD, TRAIN_ID, copied, edge, found, trained
 
-from whence.model import KINDS, FileEdge, Found, RunDetail, document, from_wire, order_productions
+from whence.model import FileEdge, Found, RunDetail, document, from_wire, order_productions
+from whence.model_ancestry import KINDS
+from whence_proto.v1 import ancestry_pb2, tags_pb2
 from whence_proto.v1 import query_pb2 as wire
-from whence_proto.v1 import tags_pb2
 
-FILES = (wire, tags_pb2)
+FILES = (wire, tags_pb2, ancestry_pb2)
 # Parts of requests, which answers do not hold.
-ASKED = {"TagChange"}
+ASKED = {"TagChange", "TreeMembers", "TreeBucket"}
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))

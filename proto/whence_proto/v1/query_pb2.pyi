@@ -173,6 +173,7 @@ class Production(google.protobuf.message.Message):
     INCOMPLETE_REASONS_FIELD_NUMBER: builtins.int
     PACKAGES_FIELD_NUMBER: builtins.int
     SUPERSEDED_FIELD_NUMBER: builtins.int
+    TREES_FIELD_NUMBER: builtins.int
     path: builtins.str
     """Name as it stands now (renames applied)."""
     written_unix_ns: builtins.int
@@ -213,6 +214,10 @@ class Production(google.protobuf.message.Message):
     def packages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Package]:
         """Packages of which the run loaded or read a file, by name."""
 
+    @property
+    def trees(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TreeEdge]:
+        """Trees among what was read."""
+
     def __init__(
         self,
         *,
@@ -229,9 +234,10 @@ class Production(google.protobuf.message.Message):
         incomplete_reasons: collections.abc.Iterable[builtins.str] | None = ...,
         packages: collections.abc.Iterable[global___Package] | None = ...,
         superseded: builtins.bool = ...,
+        trees: collections.abc.Iterable[global___TreeEdge] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "process", b"process", "run", b"run", "written_unix_ns", b"written_unix_ns"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "ancestry", b"ancestry", "complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "library_count", b"library_count", "packages", b"packages", "path", b"path", "process", b"process", "root_inputs", b"root_inputs", "run", b"run", "superseded", b"superseded", "truncated", b"truncated", "written_unix_ns", b"written_unix_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_process", b"_process", "_written_unix_ns", b"_written_unix_ns", "ancestry", b"ancestry", "complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "library_count", b"library_count", "packages", b"packages", "path", b"path", "process", b"process", "root_inputs", b"root_inputs", "run", b"run", "superseded", b"superseded", "trees", b"trees", "truncated", b"truncated", "written_unix_ns", b"written_unix_ns"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_process", b"_process"]) -> typing.Literal["process"] | None: ...
     @typing.overload
@@ -322,6 +328,48 @@ class ChangedFile(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["change", b"change", "has_difference", b"has_difference", "path", b"path", "repository", b"repository"]) -> None: ...
 
 global___ChangedFile = ChangedFile
+
+@typing.final
+class TreeEdge(google.protobuf.message.Message):
+    """A tree on one side of a run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    WROTE_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    MEMBERS_TOUCHED_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Folder."""
+    digest: builtins.str
+    """"tree:…"."""
+    kind: builtins.str
+    """"dataset" or "checkpoint"."""
+    wrote: builtins.bool
+    """True: the run wrote it."""
+    members: builtins.int
+    """Members of the tree."""
+    members_touched: builtins.int
+    """Members that the run touched."""
+    bytes: builtins.int
+    """Bytes moved."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        digest: builtins.str = ...,
+        kind: builtins.str = ...,
+        wrote: builtins.bool = ...,
+        members: builtins.int = ...,
+        members_touched: builtins.int = ...,
+        bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "digest", b"digest", "kind", b"kind", "members", b"members", "members_touched", b"members_touched", "path", b"path", "wrote", b"wrote"]) -> None: ...
+
+global___TreeEdge = TreeEdge
 
 @typing.final
 class PathVersion(google.protobuf.message.Message):
@@ -419,6 +467,7 @@ class RunSummary(google.protobuf.message.Message):
     WORLD_SIZE_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    REPEATS_RUN_ID_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Identity, stable: 16 hexadecimal digits."""
     kind: builtins.str
@@ -481,6 +530,8 @@ class RunSummary(google.protobuf.message.Message):
     """Starts that are one run, with restarts."""
     request_id: builtins.str
     """The training request that it answers."""
+    repeats_run_id: builtins.str
+    """An earlier run that this one repeats."""
     @property
     def git_modified(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Modified tracked files, relative to the repository."""
@@ -519,9 +570,10 @@ class RunSummary(google.protobuf.message.Message):
         world_size: builtins.int | None = ...,
         attempts: builtins.int | None = ...,
         request_id: builtins.str | None = ...,
+        repeats_run_id: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_request_id", b"_request_id", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "request_id", b"request_id", "seen_bytes", b"seen_bytes", "unobserved_ns", b"unobserved_ns", "world_size", b"world_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_request_id", b"_request_id", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "request_id", b"request_id", "run_id", b"run_id", "seen_bytes", b"seen_bytes", "started_unix_ns", b"started_unix_ns", "status", b"status", "unobserved_ns", b"unobserved_ns", "user", b"user", "world_size", b"world_size"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_repeats_run_id", b"_repeats_run_id", "_request_id", b"_request_id", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_repository", b"git_repository", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "repeats_run_id", b"repeats_run_id", "request_id", b"request_id", "seen_bytes", b"seen_bytes", "unobserved_ns", b"unobserved_ns", "world_size", b"world_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accounted_bytes", b"_accounted_bytes", "_acting_for", b"_acting_for", "_attempts", b"_attempts", "_cwd", b"_cwd", "_ended_unix_ns", b"_ended_unix_ns", "_exit_code", b"_exit_code", "_git_branch", b"_git_branch", "_git_commit", b"_git_commit", "_git_dirty", b"_git_dirty", "_git_repository", b"_git_repository", "_incomplete_reason", b"_incomplete_reason", "_input_count", b"_input_count", "_lost_records", b"_lost_records", "_output_count", b"_output_count", "_parent_run_id", b"_parent_run_id", "_principal", b"_principal", "_principal_kind", b"_principal_kind", "_project", b"_project", "_repeats_run_id", b"_repeats_run_id", "_request_id", b"_request_id", "_seen_bytes", b"_seen_bytes", "_unobserved_ns", b"_unobserved_ns", "_world_size", b"_world_size", "accounted_bytes", b"accounted_bytes", "acting_for", b"acting_for", "attempts", b"attempts", "command", b"command", "complete", b"complete", "cwd", b"cwd", "ended_unix_ns", b"ended_unix_ns", "exit_code", b"exit_code", "git_branch", b"git_branch", "git_commit", b"git_commit", "git_dirty", b"git_dirty", "git_modified", b"git_modified", "git_repository", b"git_repository", "host", b"host", "incomplete_reason", b"incomplete_reason", "input_count", b"input_count", "kind", b"kind", "lost_records", b"lost_records", "output_count", b"output_count", "parent_run_id", b"parent_run_id", "principal", b"principal", "principal_kind", b"principal_kind", "project", b"project", "repeats_run_id", b"repeats_run_id", "request_id", b"request_id", "run_id", b"run_id", "seen_bytes", b"seen_bytes", "started_unix_ns", b"started_unix_ns", "status", b"status", "unobserved_ns", b"unobserved_ns", "user", b"user", "world_size", b"world_size"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accounted_bytes", b"_accounted_bytes"]) -> typing.Literal["accounted_bytes"] | None: ...
     @typing.overload
@@ -558,6 +610,8 @@ class RunSummary(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_principal_kind", b"_principal_kind"]) -> typing.Literal["principal_kind"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_project", b"_project"]) -> typing.Literal["project"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_repeats_run_id", b"_repeats_run_id"]) -> typing.Literal["repeats_run_id"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_request_id", b"_request_id"]) -> typing.Literal["request_id"] | None: ...
     @typing.overload
@@ -857,6 +911,7 @@ class RunDetail(google.protobuf.message.Message):
     PACKAGES_FIELD_NUMBER: builtins.int
     ENVIRONMENT_FIELD_NUMBER: builtins.int
     CODE_CHANGES_FIELD_NUMBER: builtins.int
+    TREES_FIELD_NUMBER: builtins.int
     library_count: builtins.int
     """Inputs of class library and cache that were left out."""
     truncated: builtins.bool
@@ -901,6 +956,10 @@ class RunDetail(google.protobuf.message.Message):
     def code_changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ChangedFile]:
         """Code that it and its steps read and that was not as committed."""
 
+    @property
+    def trees(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TreeEdge]:
+        """Trees (datasets, checkpoints) that it read or wrote."""
+
     def __init__(
         self,
         *,
@@ -916,9 +975,10 @@ class RunDetail(google.protobuf.message.Message):
         packages: collections.abc.Iterable[global___Package] | None = ...,
         environment: collections.abc.Iterable[global___Variable] | None = ...,
         code_changes: collections.abc.Iterable[global___ChangedFile] | None = ...,
+        trees: collections.abc.Iterable[global___TreeEdge] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["code_changes", b"code_changes", "environment", b"environment", "inputs", b"inputs", "library_count", b"library_count", "metrics", b"metrics", "outputs", b"outputs", "packages", b"packages", "processes", b"processes", "run", b"run", "steps", b"steps", "tags", b"tags", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code_changes", b"code_changes", "environment", b"environment", "inputs", b"inputs", "library_count", b"library_count", "metrics", b"metrics", "outputs", b"outputs", "packages", b"packages", "processes", b"processes", "run", b"run", "steps", b"steps", "tags", b"tags", "trees", b"trees", "truncated", b"truncated"]) -> None: ...
 
 global___RunDetail = RunDetail
 
