@@ -87,6 +87,7 @@ class GpuRows:
                 "SELECT wall_offset_ns FROM gpu_clock WHERE boot_id = ?", (origin.boot_id,)
             )
             if not found:
+                _end_earlier(origin.host_id, writer)
                 writer.append(
                     "gpu_clock",
                     {"boot_id": [origin.boot_id], "wall_offset_ns": [batch.wall_offset_ns]},
@@ -94,6 +95,19 @@ class GpuRows:
                 return batch.wall_offset_ns  # not remembered: the transaction may yet fail
             self._offsets[origin.boot_id] = int(found[0][0])
         return self._offsets[origin.boot_id]
+
+
+def _end_earlier(host_id: int, writer: Writer) -> None:
+    """End what a boot before this one left open: nothing outlives the kernel.
+
+    It ended after the last slice that came of it; nobody knows when.
+    """
+    writer.execute(
+        "UPDATE gpu_hold SET end_ns = greatest(start_ns, coalesce("
+        "(SELECT max(until_ns) FROM gpu_slice WHERE host_id = ?), start_ns)), end_source = ? "
+        "WHERE host_id = ? AND end_ns IS NULL",
+        (host_id, wire.GPU_EDGE_SOURCE_RESTART, host_id),
+    )
 
 
 def _keep_devices(

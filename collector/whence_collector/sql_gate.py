@@ -38,6 +38,8 @@ STABLE_VIEWS = (
     "gpu_holds",
     "spend",
     "spend_violations",
+    "gpu_activity",
+    "gpu_faults",
     "requests",
     "decisions",
     "request_runs",

@@ -34,6 +34,8 @@ VIEWS = (
     "gpu_holds",
     "spend",
     "spend_violations",
+    "gpu_activity",
+    "gpu_faults",
     "requests",
     "decisions",
     "request_runs",

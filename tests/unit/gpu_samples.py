@@ -42,10 +42,10 @@ class Books:
         self.store.write(lambda writer: self.recorder.register(hello, writer)).result()
         self.recorder.committed()
 
-    def batch(self) -> BatchMaker:
+    def batch(self, boot: str = "boot-a") -> BatchMaker:
         """Begin the next batch."""
         self._number += 1
-        return BatchMaker(self._number)
+        return BatchMaker(self._number, boot=boot)
 
     def send(self, maker: BatchMaker) -> None:
         """Store a batch."""

@@ -258,3 +258,25 @@ def test_a_gpu_in_instances_is_charged_by_their_slices(books: Books) -> None:
     # The larger of 3 of 7 and 4 of 8.
     assert [row[2:4] for row in books.net()] == [("held", 30.0), ("idle", 30.0)]
     assert books.rows("SELECT * FROM spend_violations") == []
+
+
+def test_no_hold_outlives_the_boot_that_it_was_in(books: Books) -> None:
+    """A host that lost its power told of no end: it is that of the last slice."""
+    maker = books.batch()
+    add_device(maker)
+    add_watched(maker, 0, 20)
+    add_hold(maker, 10, None)
+    books.send(maker)
+    later = books.batch(boot="boot-b")
+    add_watched(later, 40, 130)
+    books.send(later)
+
+    books.settle()
+
+    assert [row[:4] for row in books.net()] == [
+        (0, 10, "idle", 10),
+        (10, 20, "held", 10),
+        (20, 40, "unattributed", 20),
+        (40, 120, "idle", 80),
+    ]
+    assert books.rows("SELECT end_source FROM gpu_holds") == [("restart",)]
