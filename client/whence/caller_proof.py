@@ -15,7 +15,7 @@ from pathlib import Path
 
 from whence.errors import MisuseError
 
-SOCKETS = Path("/run/whence/vouch")
+SOCKETS = Path("/run/whence-vouch")
 DEFAULT_DATA_DIR = "/var/lib/whence"
 TIMEOUT_S = 5.0
 TICKET, AUTHORIZATION = "whence-ticket-bin", "authorization"

@@ -26,7 +26,7 @@ from whence_collector.request_card import MICRO_USD, usd_text
 from whence_proto.v1 import request_pb2 as wire
 from whence_proto.v1.request_pb2_grpc import RequestsStub
 
-SOCKETS = Path("/run/whence/vouch")
+SOCKETS = Path("/run/whence-vouch")
 TIMEOUT_S = 30.0
 DAY_S = 86_400
 

@@ -68,6 +68,7 @@ def _open_to_callers(voucher: Voucher, data_dir: Path, stack: ExitStack) -> None
     path = vouch_socket(data_dir)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.parent.chmod(0o755)  # a service's umask would close it to those who are to ask
         desk = ControlSocket(path, {"vouch": voucher}, OPEN_IDLE_S, open_to_all=True)
     except OSError as error:
         log.warning("callers cannot be vouched for: %s: %s", path, error.strerror)

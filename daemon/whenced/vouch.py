@@ -23,7 +23,7 @@ from whenced.control import PEER, Peer, RequestFailed
 if TYPE_CHECKING:
     from whenced.processes import Life, Processes
 
-SOCKETS: Final = Path("/run/whence/vouch")
+SOCKETS: Final = Path("/run/whence-vouch")
 VALID_NS: Final = 30_000_000_000
 # A program that was started a moment ago may still lie in the ring.
 PATIENCE_S: Final = 1.0
