@@ -153,23 +153,33 @@ static __always_inline bool is_subject(struct noted *noted, __u16 kind)
 	return true;
 }
 
-/*
- * The name that the call was about. Layers of an overlay change as well: of
- * all, the overlay's own is what the program meant.
- */
+struct subject_walk {
+	struct change *change;
+	__u32 found; /* index, NOTED for none */
+	__u32 kind;
+};
+
+/* Layers of an overlay change as well: of all, the overlay's own is what the program meant. */
+static long subject_step(__u64 index, struct subject_walk *walk)
+{
+	struct noted *noted = &walk->change->noted[index & (NOTED - 1)];
+
+	if (!is_subject(noted, walk->kind))
+		return 0;
+	if (walk->found == NOTED || noted->magic == OVERLAYFS_SUPER_MAGIC)
+		walk->found = index & (NOTED - 1);
+	return 0;
+}
+
+/* The name that the call was about. By bpf_loop(), which is verified once and not NOTED times. */
 static __noinline struct noted *subject_of(struct change *change, __u16 kind)
 {
-	struct noted *found = NULL;
+	struct subject_walk walk = { .change = change, .found = NOTED, .kind = kind };
 
-	for (__u32 i = 0; i < NOTED; i++) {
-		struct noted *noted = &change->noted[i];
-
-		if (!is_subject(noted, kind))
-			continue;
-		if (!found || noted->magic == OVERLAYFS_SUPER_MAGIC)
-			found = noted;
-	}
-	return found;
+	bpf_loop(NOTED, subject_step, &walk, 0);
+	if (walk.found == NOTED)
+		return NULL;
+	return &change->noted[walk.found & (NOTED - 1)];
 }
 
 /* Where the subject stands after the call; 0 when that cannot be told. */
