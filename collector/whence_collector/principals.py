@@ -106,7 +106,7 @@ class Policy:
     claim_lease_s: int = 3600
     approval_valid_s: int = 14 * 86_400
     signatures_required: bool = False
-    # What ends a run that is over its budget: only where a node allows it too.
+    # Nothing acts on it yet: a node would have to allow it too.
     enforce_budgets: bool = False
 
     def document(self) -> dict[str, Any]:

@@ -120,7 +120,6 @@ def policy(words: Sequence[str]) -> None:
     parser.add_argument("--claim-lease-s", type=int, metavar="S")
     parser.add_argument("--approval-valid-s", type=int, metavar="S")
     parser.add_argument("--signatures", choices=("required", "optional"))
-    parser.add_argument("--enforce-budgets", choices=("yes", "no"))
     options = parser.parse_args(words)
     asked = wire.PolicyRequest()
     for name, field in (
@@ -135,8 +134,6 @@ def policy(words: Sequence[str]) -> None:
             setattr(asked, field, getattr(options, name))
     if options.signatures:
         asked.signatures_required = options.signatures == "required"
-    if options.enforce_budgets:
-        asked.enforce_budgets = options.enforce_budgets == "yes"
     for field, value in _ask(options, "SetPolicy", asked).policy.ListFields():
         shown = usd_text(value) if field.name.endswith("_micro_usd") else value
         print(f"{field.name.removesuffix('_micro_usd'):22} {shown}")

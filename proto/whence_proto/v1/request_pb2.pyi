@@ -1575,7 +1575,7 @@ class PolicyRequest(google.protobuf.message.Message):
     signatures_required: builtins.bool
     """Only signed approvals count."""
     enforce_budgets: builtins.bool
-    """Nodes that allow it end runs over their budget."""
+    """Kept for nodes that will end runs over their budget; nothing acts on it yet."""
     def __init__(
         self,
         *,
