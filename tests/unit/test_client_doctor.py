@@ -25,6 +25,7 @@ from whence.doctor import (
     check_host,
     control_socket,
     daemon_checks,
+    gpu_check,
     host_checks,
     read_canary,
 )
@@ -270,3 +271,21 @@ def test_no_collector() -> None:
             "start it with `make up` or set WHENCE_ADDRESS",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "ok"),
+    [
+        ("no NVIDIA driver is loaded on this host", True),
+        ("the kernel refused the GPU programs: EPERM", False),
+    ],
+)
+def test_without_a_gpu_accounting_is_off_and_nothing_is_wrong(reason: str, ok: bool) -> None:
+    (check,) = gpu_check({"gpu": {"accounting": "off", "reason": reason}})
+
+    assert (check.ok, check.required, check.detail) == (ok, False, f"off: {reason}")
+    assert bool(check.remedy) != ok
+
+
+def test_a_daemon_that_knows_nothing_of_gpus_has_no_such_check() -> None:
+    assert gpu_check({}) == []
