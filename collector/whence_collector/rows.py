@@ -151,6 +151,7 @@ ROW_TABLES = {
     "code_states": "code_state",
     "streams": "stream_touch",
     "losses": "loss",
+    "accounts": "account",
     "tags": "tag",
     "metrics": "metric",
     "blind_spots": "blind_spot",

@@ -97,7 +97,7 @@ class Proof:
             walk, self._walk = self._walk, None
             self._compare(walk)
         if now_ns >= self._forget_due_ns:
-            self._take_accounts(now_ns)
+            self._found += self._asked(now_ns, settled_ns, last=False)
             self.oracle.forget(now_ns, self._processes.living())
             self._forget_due_ns = now_ns + _SECOND_NS
         if self._walk is None and now_ns >= self._walk_due_ns:

@@ -14,7 +14,8 @@ from whenced.balance import Balance, Difference, Walk
 from whenced.loader import Capture
 from whenced.proof import Proof
 from whenced.record import ALIVE, ALIVE_IN_SCOPE, LOSER, PROCESS, RECORD, Kind, Rows
-from whenced.rows import LossRow, MarkRow, ProcessKey, Row, StartRow
+from whenced.rows import AccountRow, LossRow, MarkRow, ProcessKey, Row, StartRow
+from whenced.taskstats import Account
 
 NOBODY = Difference((), ())
 SECOND_NS = 1_000_000_000
@@ -202,3 +203,36 @@ def test_calls_that_the_kernel_left_out_are_a_loss_of_the_interval() -> None:
     assert (rows[0].from_ns, rows[0].until_ns) == (BEGAN_NS, BEGAN_NS + SECOND_NS)
     assert later == []
     assert bench.proof.state()["skipped"] == {"on_call": 4}
+
+
+class Accounts:
+    """The kernel's accounts, put down by the test."""
+
+    unavailable = None
+
+    def __init__(self, *accounts: Account) -> None:
+        self.waiting = list(accounts)
+        self.overflows = 0
+
+    def take(self) -> list[Account]:
+        """Give them."""
+        waiting, self.waiting = self.waiting, []
+        return waiting
+
+
+def test_a_comparison_does_not_wait_for_other_rows() -> None:
+    """A host that is idle after its job tells of it all the same."""
+    bench = Bench()
+    bench.daemon.see(Kind.FORK, tgid=202, start_ns=BEGAN_NS + 5, exec_id=7)
+    bench.look(0)
+    bench.proof.listen(cast(Any, Accounts(Account(202, 202, 1 << 20, 0, 0, 0))), BEGAN_NS)
+    record = np.zeros(1, dtype=RECORD)
+    record["kind"], record["at_ns"] = int(Kind.EXIT), BEGAN_NS + 9
+    record["process_tgid"], record["process_start_ns"] = 202, BEGAN_NS + 5
+    bench.proof.received(record)
+    bench.proof.step(BEGAN_NS + 3 * SECOND_NS, BEGAN_NS + 3 * SECOND_NS)
+
+    assert bench.proof.waiting >= 1
+    (row,) = of(AccountRow, bench.look(3.1))
+    assert (row.process.tgid, row.read_bytes, row.read_seen_bytes) == (202, 1 << 20, 0)
+    assert bench.proof.state()["oracle"]["compared"] == 1

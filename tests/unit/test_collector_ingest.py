@@ -53,6 +53,7 @@ def test_a_batch_lands_in_every_table_in_dense_ids(bench: Bench) -> None:
                 (python, "/work", "c" * 40, "main", None, True, ["train.py"], at + 4)
             ],
             "SELECT * FROM stream_touch": [(python, 1, 13, 2**63 + 5, True, at + 2, None)],
+            "SELECT * FROM account": [(python, at + 8, 4096, 8192, 4096, 8192, 0, 0, 49_152)],
             "SELECT * FROM loss": [(1, "touch", 10, 7, 3, "ring full", at, at + 9, python)],
             "SELECT inode, version FROM file_version ORDER BY 1": [(1, 0), (2, 1 << 32)],
             "SELECT epoch, number, boot_id FROM batch_ledger": [("e1", 1, 1)],
