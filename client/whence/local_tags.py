@@ -32,6 +32,8 @@ def tag_process(
             return str(answer.get("process", "?"))
         refusals.append(str(answer.get("error", "refused")))
     if refusals:
+        # A second daemon may watch other processes only: what the one that knows it says counts.
+        refusals.sort(key=lambda why: why.startswith("no such process"))
         raise RefusedError(f"the process was not tagged: {refusals[0]}")
     raise UnreachableError(
         "no daemon of this host answers: `whence doctor` tells why, "

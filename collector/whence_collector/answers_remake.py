@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from whence_collector import answer_rows as rows
 from whence_collector.answers_roots import sources_of
 from whence_collector.classes import SHOWN
-from whence_collector.closure import above, start_of
+from whence_collector.closure import Start, above, reads_of, start_of
+from whence_collector.lineage import Reached
 from whence_collector.lookups import host_names, where_in
-from whence_collector.run_material import work_of
+from whence_collector.run_material import families_of, work_of
 from whence_proto.v1 import ancestry_pb2 as wire
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ ORDER BY d.at_unix_ns DESC
 
 def recipe(reader: Reader, graph: Graph, request: wire.RecipeRequest) -> wire.RecipeReply:
     """Answer Recipe; raises InvalidRequest and NotFound."""
-    start = start_of(reader, request.subject)
+    start = _one_maker(reader, start_of(reader, request.subject))
     reply = wire.RecipeReply(subject=start.name)
     reached = above(graph, start)
     if not reached:
@@ -66,6 +67,17 @@ def recipe(reader: Reader, graph: Graph, request: wire.RecipeRequest) -> wire.Re
     _tell_inputs(reader, reply, [work[run_id] for run_id in wanted if run_id in work])
     _tell_gaps(reply)
     return reply
+
+
+def _one_maker(reader: Reader, start: Start) -> Start:
+    """Of several runs that made a content keep the newest that did more than copy it."""
+    if start.artifact is None or len(start.bounds) < 2:
+        return start
+    reached = {run_id: Reached(bound, 0, True) for run_id, bound in start.bounds.items()}
+    copies = {hit.run_id for hit in reads_of(reader, [start.artifact.artifact_id], reached)}
+    makers = [run_id for run_id in start.bounds if run_id not in copies] or list(start.bounds)
+    newest = max(makers, key=lambda run_id: start.bounds[run_id])
+    return Start(start.name, {newest: start.bounds[newest]}, start.artifact)
 
 
 def _runnable(reader: Reader, runs: Mapping[str, query_pb2.RunSummary]) -> list[str]:
@@ -102,12 +114,15 @@ def _steps(
 ) -> Iterable[wire.RecipeStep]:
     changes, interpreters = defaultdict(list), defaultdict(list)
     seeds: dict[str, list[str]] = defaultdict(list)
-    for run_id, *change in where_in(reader, CHANGES, "run_id", wanted):
-        changes[run_id].append(_change(*change))
-    for run_id, *words in where_in(reader, INTERPRETERS, "run_id", wanted):
-        interpreters[run_id].append(" ".join(word for word in words if word))
-    for run_id, name, value in where_in(reader, SEEDS, "run_id", wanted):
-        seeds[run_id].append(f"{name}={value}")
+    top = {
+        step: run_id for run_id, family in families_of(reader, wanted).items() for step in family
+    }
+    for run_id, *change in where_in(reader, CHANGES, "run_id", list(top)):
+        changes[top[run_id]].append(_change(*change))
+    for run_id, *words in where_in(reader, INTERPRETERS, "run_id", list(top)):
+        interpreters[top[run_id]].append(" ".join(word for word in words if word))
+    for run_id, name, value in where_in(reader, SEEDS, "run_id", list(top)):
+        seeds[top[run_id]].append(f"{name}={value}")
     keys = {run_id: rest for run_id, *rest in where_in(reader, KEYS, "run_id", wanted)}
     remotes: dict[str, str] = dict(reader.rows(REMOTES, (wanted,)))
     images: dict[str, str] = dict(reader.rows(IMAGES, (wanted,)))
@@ -121,7 +136,7 @@ def _steps(
             argv=each.argv,
             environment=[word for pair in sorted(each.environment) for word in pair],
             remote=remotes.get(run_id),
-            changes=changes[run_id],
+            changes=list({change.path: change for change in changes[run_id]}.values()),
             packages=each.packages,
             interpreters=sorted(set(interpreters[run_id])),
             image=images.get(run_id),

@@ -76,7 +76,7 @@ class Worked:
 def work_of(reader: Reader, graph: Graph, run_ids: Sequence[str]) -> dict[str, Worked]:
     """Return runs with all that they and their steps read and wrote."""
     found = {row[0]: Worked(*row) for row in where_in(reader, RUNS, "run_id", run_ids)}
-    families = _families(reader, list(found))
+    families = families_of(reader, list(found))
     everyone = list(dict.fromkeys(each for family in families.values() for each in family))
     if not everyone:
         return {}
@@ -98,8 +98,8 @@ def work_of(reader: Reader, graph: Graph, run_ids: Sequence[str]) -> dict[str, W
     return found
 
 
-def _families(reader: Reader, run_ids: list[str]) -> dict[str, list[str]]:
-    """Return each run with its steps, theirs included."""
+def families_of(reader: Reader, run_ids: list[str]) -> dict[str, list[str]]:
+    """Return each run with its steps, theirs included, itself first."""
     family = {run_id: [run_id] for run_id in run_ids}
     top_of = {run_id: [run_id] for run_id in run_ids}
     level = list(run_ids)

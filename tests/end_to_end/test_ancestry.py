@@ -129,6 +129,11 @@ def test_a_repeat_is_flagged_and_a_diff_names_the_cause(
     assert "repeats an earlier run" in whence.run("log").stdout
 
 
+def own(place: Path) -> bytes:
+    """Return data that no other test has: equal content is a tie, also between tests."""
+    return str(place).encode() + RAW
+
+
 def reproduced(whence: Whence, place: Path, into: Path) -> tuple[Said, Any]:
     said = whence.run("reproduce", place / "model.bin", "--run", "--into", into, "--json")
     return said, json.loads(said.stdout) if said.stdout else {}
@@ -143,7 +148,7 @@ def test_reproduce_from_a_dirty_tree_with_deleted_inputs(
     data.mkdir()
     write_job(work, all_sh="python3 stage.py prepared.txt ../data/raw.csv\n"
               "python3 stage.py model.bin prepared.txt\n")  # fmt: skip
-    (data / "raw.csv").write_bytes(RAW)
+    (data / "raw.csv").write_bytes(own(place))
     git(work, "init", "-q")
     git(work, "add", "-A")
     git(work, "commit", "-qm", "first")
@@ -174,7 +179,7 @@ def test_reproduce_from_a_dirty_tree_with_deleted_inputs(
 def test_reproduce_says_what_is_missing_and_runs_nothing(
     scope: Scope, whence: Whence, place: Path, tmp_path: Path
 ) -> None:
-    write_job(place, raw_csv=RAW)
+    write_job(place, raw_csv=own(place))
     scope.run(["python3", "stage.py", "model.bin", "raw.csv"], place)
     assert settled(lambda: whence.run(place / "model.bin").code, 0) == 0
     (place / "raw.csv").unlink()
@@ -190,7 +195,7 @@ def test_reproduce_sees_a_difference(
 ) -> None:
     random = "import os\ndata = open('raw.csv', 'rb').read()\n" \
         "open('model.bin', 'wb').write(data + os.urandom(64))\n"  # fmt: skip
-    write_job(place, raw_csv=RAW, train_py=random)
+    write_job(place, raw_csv=own(place), train_py=random)
     scope.run(["python3", "train.py"], place)
     assert settled(lambda: whence.run(place / "model.bin").code, 0) == 0
 
@@ -204,7 +209,7 @@ def test_a_program_that_names_its_folder_is_not_run(
 ) -> None:
     absolute = f"data = open('{place}/raw.csv', 'rb').read()\n" \
         f"open('{place}/model.bin', 'wb').write(data * 2)\n"  # fmt: skip
-    write_job(place, raw_csv=RAW, train_py=absolute)
+    write_job(place, raw_csv=own(place), train_py=absolute)
     scope.run(["python3", "train.py"], place)
     assert settled(lambda: whence.run(place / "model.bin").code, 0) == 0
 
@@ -217,7 +222,7 @@ def test_a_program_that_names_its_folder_is_not_run(
 def test_the_recipe_runs_as_it_stands(
     scope: Scope, whence: Whence, place: Path, tmp_path: Path
 ) -> None:
-    write_job(place, raw_csv=RAW)
+    write_job(place, raw_csv=own(place))
     scope.run(["python3", "stage.py", "model.bin", "raw.csv"], place)
     assert settled(lambda: whence.run(place / "model.bin").code, 0) == 0
     document = whence.run("recipe", place / "model.bin").stdout
