@@ -70,7 +70,7 @@ async def _serve(settings: config.Config) -> None:
         services=(requests.add, ancestry.add, spend.add),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
-        metrics=(requests.metrics, spend.metrics),
+        metrics=(requests.metrics, spend.metrics, ancestry.metrics),
         tasks=(requests.run, ancestry.run),
     )
     await serve(settings, parts, stopping, ready)

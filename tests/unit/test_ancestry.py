@@ -9,6 +9,7 @@ from tests.unit.ancestry_asked import Ancestry
 from tests.unit.asked import pipeline
 from tests.unit.traced import SECOND_NS, Machine, digest_of
 
+from whence_collector.ancestry import RunningRepeats
 from whence_collector.answers_repeats import overlap_with_test_sets, ran_before
 from whence_collector.answers_tags import add_tags
 from whence_collector.derive import Deriver
@@ -319,11 +320,13 @@ def test_a_repeat_is_noticed_while_it_runs(asked: Ancestry) -> None:
 
     (found,) = asked.about("Duplicates", wire.DuplicatesRequest(running=True)).duplicates
     listed = asked.ask("ListRuns", query_pb2.ListRunsRequest(all=True)).runs
+    (gauge,) = RunningRepeats(lambda: asked.machine.store).collect()
 
     assert list(early.duplicates) == []
     assert (found.earlier.run_id, found.grade, found.inputs_matched) == (first, "exact", 2)
     assert list(found.made) == ["/d/model.pt", digest_of("model")]
     assert listed[0].repeats_run_id == first
+    assert [sample.value for sample in gauge.samples] == [1]
 
 
 def test_other_data_is_no_repeat(asked: Ancestry) -> None:
