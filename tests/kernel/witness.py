@@ -75,6 +75,8 @@ class Witness:
     def see(self, place: Path, output: str = "") -> Seen:
         """Take everything that there is, settle what waits for a hash, return the rows."""
         self.drain()
+        while self.kernel.hot.backlog_bytes:  # a drain takes a quarter of the ring
+            self.drain()
         self.swap()
         self._answer_jobs()
         return Seen(place, self.observer.take_rows(), output)
