@@ -116,6 +116,7 @@ class SqlDesk:
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.close()
+        self._copied_commits = -1
         self._copy.unlink(missing_ok=True)
 
     def _answer(self, query: str, max_rows: int) -> Iterator[str]:

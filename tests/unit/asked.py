@@ -34,7 +34,10 @@ class Asked:
             request = wire.SqlRequest(query=query, max_rows=max_rows)
             return [chunk async for chunk in self._service.Sql(request, None)]
 
-        return asyncio.run(collect())
+        try:
+            return asyncio.run(collect())
+        finally:
+            self._service.close()  # its worker is a process
 
     def find(self, content: str, **more: str) -> wire.FindReply:
         """Ask for a made-up content."""
