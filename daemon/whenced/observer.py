@@ -47,6 +47,10 @@ _USED: Final = ("read_ops", "read_bytes", "write_ops", "write_bytes", "last_writ
 _UNUSED: Final = Counts()  # nobody adds to what was given to on_counts()
 # Code requests have tickets of their own space, above those of hash jobs.
 _CODE_TICKETS: Final = 1 << 48
+# Folders of version managers, which are repositories: their shims' steps are none of the job's.
+_VERSION_MANAGERS: Final = (
+    b"/.pyenv/", b"/.rbenv/", b"/.nodenv/", b"/.goenv/", b"/.nvm/", b"/.asdf/", b"/.sdkman/",
+)  # fmt: skip
 _CODE_FRESH_NS: Final = 1_000_000_000
 _NO_CODE_LIMIT: Final = 10_000
 
@@ -264,6 +268,8 @@ class Observer:
 
     def _ask_code(self, event: Event, process: ProcessKey, texts: Texts) -> None:
         cwd = texts.cwd() or b"/"
+        if any(folder in cwd + b"/" for folder in _VERSION_MANAGERS):
+            return  # a shim looks around in its own folder on the way to the job's program
         arguments = texts.arguments()
         script = arguments[1] if len(arguments) > 1 and b"/" in arguments[1] else b""
         if b"/." in script:  # of a version manager or a tool, whose own repository is not the job's

@@ -228,6 +228,14 @@ def test_a_program_asks_for_the_state_of_its_code(
     assert asked_code(daemon) == [(b"/home/alice", script)]
 
 
+def test_a_shim_in_its_version_managers_folder_asks_for_nothing() -> None:
+    """That folder is a repository, and not the job's."""
+    daemon = Daemon()
+    daemon.run(b"/usr/bin/readlink", b"readlink", b"pyenv", cwd=b"/home/alice/.pyenv/libexec")
+
+    assert asked_code(daemon) == []
+
+
 def test_the_answer_is_a_row_of_the_program() -> None:
     daemon = Daemon()
     daemon.run(b"/usr/bin/python3", b"python3")
