@@ -63,8 +63,8 @@ def _found(reader: Reader, request: wire.FindTreeRequest) -> dict[int, list[str]
         for tree_id, _ in reader.rows(AT_PATH, (request.path, request.host or None, MATCHES)):
             found.setdefault(tree_id, [])
     if request.member:
-        digits = request.member.removeprefix("blake3:")
-        if len(digits) != 64:
+        digits = request.member.removeprefix("blake3:").lower()
+        if len(digits) != 64 or set(digits) - set("0123456789abcdef"):
             raise InvalidRequest(f"{request.member!r} is no whole digest; write all 64 digits")
         for tree_id, path in tree_store.containing(reader, bytes.fromhex(digits)):
             found.setdefault(tree_id, []).append(path)

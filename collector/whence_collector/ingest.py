@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from whence_collector.check import Checked, check
+from whence_collector.check import BASE_LIMIT_NS, Checked, check
 from whence_collector.errors import (
     BatchNotStored,
     CollectorError,
@@ -223,6 +223,8 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
                 )
             if not (hello.host and hello.boot_id):
                 raise InvalidStream("Hello lacks host or boot_id; a daemon must name both")
+            if max(hello.capture_started_ns, abs(hello.wall_offset_ns)) >= 2 * BASE_LIMIT_NS:
+                raise InvalidStream("Hello's times are none of a boot clock and of a wall clock")
             return hello
         raise InvalidStream("the stream does not begin with Hello; a daemon must say it first")
 

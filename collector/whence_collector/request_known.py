@@ -12,6 +12,7 @@ from whence_collector.errors import InvalidRequest
 from whence_collector.lookups import among
 from whence_collector.price_book import load_book
 from whence_collector.request_card import HOUR_S, usd_text
+from whence_collector.request_check import LONGEST_S, MOST_GPUS
 
 if TYPE_CHECKING:
     from whence_collector.request_book import Book
@@ -57,9 +58,9 @@ class Registry:
         return sentences[-5:]
 
     def estimate(self, card: Card) -> dict[str, Any]:
-        """Return the fields of Estimate; empty where the machines are not told."""
+        """Return the fields of Estimate; empty where the machines are not told or implausible."""
         compute = card.compute
-        if compute.gpu_seconds <= 0:
+        if not 0 < compute.gpu_seconds <= MOST_GPUS * LONGEST_S:
             return {}
         basis: list[str] = []
         found: dict[str, Any] = {"gpu_seconds": compute.gpu_seconds, "basis": basis}

@@ -44,6 +44,13 @@ EXIT_CODES: dict[type[errors.CollectorError], int] = {
 }
 
 Behavior = Callable[..., Any]
+# By whether requests and replies are streams.
+_MAKERS: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -67,17 +74,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None
+        kinds = handler.request_streaming, handler.response_streaming
+        maker = _MAKERS[kinds]
+        inner = handler.stream_stream or handler.unary_stream
         if handler.response_streaming:
-            maker = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            inner = handler.stream_stream or handler.unary_stream
             wrapped = _streaming(inner, _reading(handler))
         else:
-            maker = grpc.unary_unary_rpc_method_handler
-            wrapped = _single(handler.unary_unary, _reading(handler))
+            wrapped = _single(handler.stream_unary or handler.unary_unary, _reading(handler))
         # Bytes come in here: gRPC itself would end a malformed message as a fault of ours, with a
         # trace in the log for whoever sends one.
         return maker(wrapped, None, handler.response_serializer)

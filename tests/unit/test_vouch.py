@@ -94,7 +94,11 @@ def test_addresses_of_the_kernel_are_read(written: str, meant: str) -> None:
 def test_marks_of_agents_are_names_of_variables(tmp_path: Path) -> None:
     import subprocess
 
-    with subprocess.Popen(["sleep", "30"], env={"CLAUDECODE": "1", "SECRET": "x"}) as child:
+    marked = {"CLAUDECODE": "1", "SECRET": "x", "PATH": "/usr/bin:/bin"}
+    command = ["sh", "-c", "echo; exec sleep 30"]
+    with subprocess.Popen(command, env=marked, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # before it runs, the kernel may not have its environment yet
         found = process_files.marks(child.pid)
         child.kill()
 
