@@ -169,7 +169,12 @@ class SqlDesk:
             is_young = now_s - self._copied_s < self._cost_s * AGE_PER_COST
             if self._copied_commits == commits or (is_young and self._copied_commits >= 0):
                 return
-            self._store.still(self._make_copy).result()
+            try:
+                self._store.still(self._make_copy).result()
+            except StorageUnavailable:
+                if self._copied_commits < 0:
+                    raise
+                return  # an older copy answers, until there is room and rest for a new one
             self._copied_commits, self._copied_s = commits, self._clock_s()
             self._cost_s = self._copied_s - now_s
 

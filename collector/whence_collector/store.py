@@ -35,6 +35,7 @@ Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
 CLOSE_WAIT_S = 10.0
+CHECKPOINT_TRIES, CHECKPOINT_WAIT_S = 40, 0.05
 
 STORAGE_FAULTS = (
     duckdb.ConnectionException,  # the file was closed after a fault and not opened again yet
@@ -197,11 +198,24 @@ class Store:
             self._connection.close()
 
     def _standing_still(self, work: Callable[[Path], Result]) -> Result:
-        try:
-            self._connection.execute("CHECKPOINT").fetchall()
-        except duckdb.Error as error:
-            raise StorageUnavailable(_storage_sentence(self.database, error)) from error
+        self._checkpoint()
         return work(self.database)
+
+    def _checkpoint(self) -> None:
+        """Bring everything into the file; a transaction that is about to end is waited for."""
+        for attempt in range(CHECKPOINT_TRIES):
+            try:
+                self._connection.execute("CHECKPOINT").fetchall()
+            except duckdb.TransactionException as error:
+                if attempt + 1 == CHECKPOINT_TRIES:
+                    raise StorageUnavailable(
+                        f"{self.database} is busy ({first_line(error)}); try again shortly"
+                    ) from error
+                time.sleep(CHECKPOINT_WAIT_S)
+            except duckdb.Error as error:
+                raise StorageUnavailable(_storage_sentence(self.database, error)) from error
+            else:
+                return
 
     def _transaction(self, work: Callable[[Writer], Result]) -> Result:
         committed = False
