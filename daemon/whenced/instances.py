@@ -6,6 +6,7 @@ May not decide what is left out of capture; the caller does.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 REGISTRY = Path("/run/whence/instances")
@@ -42,7 +43,18 @@ class Instances:
         pids = (
             int(e.name) for e in self._registry.iterdir() if e.name.isascii() and e.name.isdigit()
         )
-        return sorted(pid for pid in pids if pid != os.getpid() and self._is_live(pid))
+        live = []
+        for pid in [pid for pid in pids if pid != os.getpid()]:
+            if self._is_live(pid):
+                live.append(pid)
+            else:
+                self._forget(pid)
+        return sorted(live)
+
+    def _forget(self, pid: int) -> None:
+        """Remove what a process left that was killed: all entries are looked at every second."""
+        with suppress(OSError):
+            self.withdraw(pid)
 
     def _is_live(self, pid: int) -> bool:
         """Whether the process of that id is the one that announced itself, not a later one."""
