@@ -71,7 +71,6 @@ def restore(words: Sequence[str]) -> None:
     parser.add_argument("file", type=Path, help="a copy that `backup` made")
     options = parser.parse_args(words)
     settings = settings_of(options)
-    backup.verify(options.file)
     if settings.database.exists():
         connect(settings.database).close()  # raises DataDirectoryInUse while a collector runs
     proof = backup.restore(options.file, settings.database)
