@@ -10,15 +10,35 @@
 /* A section of its own: the loader finds the one variable at offset 0. */
 const volatile struct whence_config config SEC(".rodata.config") = {};
 
+/*
+ * Rings by importance. None can crowd out another: a flood of touches leaves the
+ * life of processes its room, and a flood of names the touches theirs. The sizes
+ * are what whenced asks for by default (config.py); it sets them before the load.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
-} hot SEC(".maps");
+	__uint(max_entries, 16 << 20);
+} life SEC(".maps"); /* WHENCE_CLASS_LIFE */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
-} text SEC(".maps");
+} hot SEC(".maps"); /* WHENCE_CLASS_TOUCH */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} names SEC(".maps"); /* WHENCE_CLASS_NAME */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} life_text SEC(".maps"); /* texts of SCRATCH_LIFE: of programs that begin */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} text SEC(".maps"); /* all other texts */
 
 /* The inner map is replaced as a whole, never drained live: see record.h. */
 struct use_table {
@@ -156,7 +176,7 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-/* Gap-free numbers of hot records, one sequence per CPU. */
+/* Gap-free numbers of records, one sequence per CPU for all rings. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -197,10 +217,12 @@ static __always_inline __u64 next_text_id(__u32 slot)
 	return ((__u64)bpf_get_smp_processor_id() << 52) | ((__u64)slot << 48) | ++scratch->serial;
 }
 
-/* Sends the first `length` bytes of the scratch text. */
-static __always_inline bool send_text(struct scratch *scratch, __u64 id, __u32 part, __u32 length,
-				      __u32 flags, __u32 chunk)
+/* Sends the first `length` bytes of the scratch text, which is of that slot. */
+static __always_inline bool send_text(struct scratch *scratch, __u32 slot, __u64 id, __u32 part,
+				      __u32 length, __u32 flags, __u32 chunk)
 {
+	long failed;
+
 	if (length > TEXT_BYTES)
 		length = TEXT_BYTES;
 	scratch->head.id = id;
@@ -208,15 +230,33 @@ static __always_inline bool send_text(struct scratch *scratch, __u64 id, __u32 p
 	scratch->head.length = length;
 	scratch->head.flags = flags;
 	scratch->head.chunk = chunk;
-	bool stored = !bpf_ringbuf_output(&text, scratch, sizeof(struct whence_text) + length,
-					  BPF_RB_NO_WAKEUP);
-	count(WHENCE_CLASS_TEXT, stored);
-	return stored;
+	if (slot == SCRATCH_LIFE)
+		failed = bpf_ringbuf_output(&life_text, scratch,
+					    sizeof(struct whence_text) + length, BPF_RB_NO_WAKEUP);
+	else
+		failed = bpf_ringbuf_output(&text, scratch, sizeof(struct whence_text) + length,
+					    BPF_RB_NO_WAKEUP);
+	count(WHENCE_CLASS_TEXT, !failed);
+	return !failed;
+}
+
+/* Room in the ring of a class, which is a constant wherever this is inlined. */
+static __always_inline struct whence_record *reserve(__u32 class)
+{
+	switch (class) {
+	case WHENCE_CLASS_LIFE:
+		return bpf_ringbuf_reserve(&life, sizeof(struct whence_record), 0);
+	case WHENCE_CLASS_NAME:
+		return bpf_ringbuf_reserve(&names, sizeof(struct whence_record), 0);
+	default:
+		return bpf_ringbuf_reserve(&hot, sizeof(struct whence_record), 0);
+	}
 }
 
 /*
- * Reserves a hot record. The sequence counts attempts, so that a record which
- * found no room shows as a gap.
+ * Reserves a record. The sequence counts attempts, so that a record which found
+ * no room shows as a gap. The time was read before: daemon/whenced/rings.py puts
+ * the rings in one order by that.
  */
 static __always_inline struct whence_record *begin_record_at(__u16 kind, __u32 class, __u64 now_ns)
 {
@@ -227,7 +267,7 @@ static __always_inline struct whence_record *begin_record_at(__u16 kind, __u32 c
 	if (!sequence)
 		return NULL;
 	++*sequence;
-	record = bpf_ringbuf_reserve(&hot, sizeof(*record), 0);
+	record = reserve(class);
 	count(class, record);
 	if (!record)
 		return NULL;

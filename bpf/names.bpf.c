@@ -33,7 +33,7 @@ static __noinline __u32 send_user_text(__u64 address, __u64 id, __u32 part)
 	length = bpf_probe_read_user_str(scratch->data, TEXT_BYTES, (void *)address);
 	if (length <= 0)
 		return WHENCE_F_TEXT_LOST;
-	return send_text(scratch, id, part, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST;
+	return send_text(scratch, SCRATCH_CALL, id, part, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST;
 }
 
 /*

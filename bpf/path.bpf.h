@@ -103,7 +103,7 @@ __noinline __u32 send_path(__u64 mnt, __u64 dentry, __u64 id, __u32 part, __u32 
 		return WHENCE_F_TEXT_LOST;
 	if (bpf_loop(MAX_COMPONENTS, walk_step, &walk, 0) >= MAX_COMPONENTS)
 		walk.flags |= WHENCE_F_PATH_TRUNCATED;
-	if (!send_text(walk.scratch, id, part, walk.offset, walk.flags, 0))
+	if (!send_text(walk.scratch, slot, id, part, walk.offset, walk.flags, 0))
 		walk.flags |= WHENCE_F_TEXT_LOST;
 	return walk.flags;
 }

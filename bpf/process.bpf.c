@@ -59,7 +59,7 @@ static long stack_step(__u64 index, struct stack_walk *walk)
 		walk->flags |= walk->cut;
 		return 1;
 	}
-	if (!send_text(walk->scratch, walk->id, walk->part, length, 0, index))
+	if (!send_text(walk->scratch, SCRATCH_LIFE, walk->id, walk->part, length, 0, index))
 		walk->flags |= WHENCE_F_TEXT_LOST;
 	walk->at += length;
 	return 0;
@@ -95,18 +95,96 @@ static __noinline __u32 send_arguments(struct task_struct *task, __u64 id)
 	return send_stack(&walk, ARGUMENT_CHUNKS);
 }
 
-/* What of it may be kept is decided by whenced (environment.py), and the rest forgotten there. */
-static __noinline __u32 send_environment(struct task_struct *task, __u64 id)
+/*
+ * A shell and all that it starts have one environment, which is most of what an
+ * exec would send: it is told once, like a directory. By user, so that nobody can
+ * make another's look told; by what it holds, of which 64 bits and the length are
+ * compared, so that a change is never missed by chance.
+ */
+struct environment_key {
+	__u64 hash;
+	__u32 length;
+	__u32 uid;
+};
+
+struct environment {
+	__u64 text;	/* id of its text */
+	__u64 at_ns;	/* when that was sent */
+	__u64 flags;	/* WHENCE_F_ENV_TRUNCATED */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 10);
+	__type(key, struct environment_key);
+	__type(value, struct environment);
+} environments SEC(".maps");
+
+struct hash_walk {
+	struct scratch *scratch;
+	__u64 at;
+	__u64 end;
+	__u64 hash;
+};
+
+#define TEXT_WORDS (TEXT_BYTES / 8)
+
+/* One chunk, as stack_step(), but nothing is sent. A bpf_loop() callback: verified only once. */
+static long hash_step(__u64 index, struct hash_walk *walk)
+{
+	__u64 left = walk->end - walk->at, hash = walk->hash;
+	__u32 length = left > TEXT_BYTES ? TEXT_BYTES : left;
+	__u64 *words = (__u64 *)walk->scratch->data;
+
+	if (!length || bpf_probe_read_user(words, length, (void *)walk->at))
+		return 1;
+	__builtin_memset(&walk->scratch->data[length], 0, 8);
+	for (__u32 word = 0; word < TEXT_WORDS && word * 8 < length; word++) {
+		hash = (hash ^ words[word]) * SPREAD;
+		hash ^= hash >> 32;
+	}
+	walk->hash = hash;
+	walk->at += length;
+	return 0;
+}
+
+/*
+ * What of it may be kept is decided by whenced (environment.py), and the rest
+ * forgotten there. Returns flags, and the id of the text in *shared.
+ */
+static __noinline __u32 send_environment(struct task_struct *task, __u64 now_ns, __u64 *shared)
 {
 	struct stack_walk walk = {
-		.id = id,
 		.at = task->mm->env_start,
 		.end = task->mm->env_end,
 		.part = WHENCE_TEXT_ENVIRONMENT,
 		.cut = WHENCE_F_ENV_TRUNCATED,
 	};
+	struct hash_walk hash = {
+		.scratch = scratch_at(SCRATCH_LIFE), .at = walk.at, .end = walk.end,
+	};
+	struct environment_key key = {
+		.length = walk.end - walk.at, .uid = task->real_cred->uid.val,
+	};
+	struct environment fresh = { .at_ns = now_ns };
+	struct environment *known;
 
-	return send_stack(&walk, ENVIRONMENT_CHUNKS);
+	if (!hash.scratch)
+		return WHENCE_F_TEXT_LOST;
+	bpf_loop(ENVIRONMENT_CHUNKS, hash_step, &hash, 0);
+	key.hash = hash.hash;
+	known = bpf_map_lookup_elem(&environments, &key);
+	if (known && now_ns - known->at_ns < WHENCE_DIRECTORY_NS) {
+		*shared = known->text;
+		return known->flags;
+	}
+	walk.id = fresh.text = next_text_id(SCRATCH_LIFE);
+	fresh.flags = send_stack(&walk, ENVIRONMENT_CHUNKS);
+	if (fresh.flags & WHENCE_F_TEXT_LOST)
+		return fresh.flags;
+	bpf_map_update_elem(&environments, &key, &fresh, BPF_ANY);
+	*shared = fresh.text;
+	return fresh.flags;
 }
 
 /* A script: the kernel ran an interpreter in its place (fs/binfmt_script.c). */
@@ -121,7 +199,7 @@ static __noinline __u32 send_script(struct linux_binprm *bprm, __u64 id)
 	if (length <= 0)
 		return 0;
 	return WHENCE_F_SCRIPT |
-	       (send_text(scratch, id, WHENCE_TEXT_SCRIPT, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST);
+	       (send_text(scratch, SCRATCH_LIFE, id, WHENCE_TEXT_SCRIPT, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -129,7 +207,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 {
 	struct whence_record *record;
 	struct file *executable;
-	__u64 id;
+	__u64 id, environment = 0;
 	__u32 flags;
 
 	task = typed(struct task_struct, task);
@@ -143,7 +221,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	flags |= send_path_at(&task->fs->pwd, id,
 			   WHENCE_TEXT_CWD, SCRATCH_LIFE);
 	flags |= send_arguments(task, id);
-	flags |= send_environment(task, id);
+	flags |= send_environment(task, bpf_ktime_get_boot_ns(), &environment);
 	flags |= send_script(bprm, id);
 	if (is_nameless(executable->f_path.dentry))
 		flags |= WHENCE_F_NAMELESS;
@@ -154,6 +232,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	fill_file(record, executable->f_inode);
 	fill_other(record, process_of(task->real_parent));
 	record->text = id;
+	record->text2 = environment;
 	record->flags = flags;
 	bpf_ringbuf_submit(record, 0);
 	return 0;

@@ -4,13 +4,17 @@
  * daemon's decoder (daemon/whenced/record.py) is checked against the BTF of
  * this header by tests/conformance.
  *
- * Two rings:
- *   hot   fixed-size struct whence_record, so that a reader decodes a whole
- *         ring in one vector operation;
- *   text  struct whence_text followed by `length` bytes: paths and arguments.
- *         A hot record names its texts by id. A text is submitted before the
- *         record that names it, so a reader that notes the hot ring's end,
- *         drains hot up to there and then drains text always holds both.
+ * Rings of fixed-size struct whence_record, so that a reader decodes a whole
+ * ring in one vector operation, by importance:
+ *   life   births, programs, ends;
+ *   hot    first touches;
+ *   names  renames, links, unlinks, truncations by path.
+ * Rings of struct whence_text followed by `length` bytes: `life_text` paths and
+ * arguments of programs, `text` all others. A record names its texts by id. A
+ * text is submitted before the record that names it, so a reader that notes the
+ * ends of the rings of records, drains up to there and then drains the texts
+ * always holds both. Between rings the time decides: what happened before in the
+ * same process has an earlier one.
  *
  * One aggregate map: struct whence_use_key -> struct whence_use.
  */
@@ -19,7 +23,7 @@
 
 enum whence_kind {
 	WHENCE_FORK = 1,	/* process, other = parent */
-	WHENCE_EXEC,		/* process, file = executable, texts */
+	WHENCE_EXEC,		/* process, file = executable, texts, text2 = environment */
 	/*
 	 * process, value = exit code word of wait(2); of its struct whence_moved:
 	 * version = read, size_bytes = written, mtime_ns = read_uring,
@@ -33,7 +37,7 @@ enum whence_kind {
 	WHENCE_MAP,		/* first mapping for reading */
 	WHENCE_EXECUTE,		/* first executable mapping (shared library) */
 	WHENCE_TRUNCATE,	/* ftruncate: a new version begins */
-	WHENCE_RENAME,		/* text = old, text2 = new, base/base2 = directories */
+	WHENCE_RENAME,		/* text: names, and directories that they start at */
 	WHENCE_LINK,		/* the same */
 	WHENCE_UNLINK,		/* text, base */
 	WHENCE_TRUNCATE_PATH,	/* truncate(2): text, base */
@@ -58,7 +62,7 @@ enum whence_kind {
 #define WHENCE_F_SCRIPT		(1 << 8)	/* exec of a script */
 #define WHENCE_F_USER_TEXT	(1 << 9)	/* a path came from user memory */
 #define WHENCE_F_URING		(1 << 10)	/* through io_uring */
-#define WHENCE_F_TEXT_LOST	(1 << 11)	/* the text ring was full */
+#define WHENCE_F_TEXT_LOST	(1 << 11)	/* the ring of texts was full */
 #define WHENCE_F_SYMLINK_FD	(1 << 12)	/* linkat(AT_EMPTY_PATH) */
 #define WHENCE_F_WRITABLE	(1 << 13)	/* FILE_SEEN: descriptor or mapping can write */
 #define WHENCE_F_LEAF		(1 << 15)	/* text is the directory's, name the file's */
@@ -94,7 +98,7 @@ struct whence_record {
 	__u64 mtime_ns;		/* i_mtime */
 	__u64 value;		/* exit code word; bytes of the first touch */
 	__u64 text;		/* id of the path, or 0 */
-	__u64 text2;		/* id of the second text, or 0 */
+	__u64 text2;		/* id of a text that records share, or 0 */
 	__u64 other_start_ns;	/* parent process (fork, exec, seen) */
 	__u32 other_tgid;
 	__u32 other_exec_id;
@@ -129,14 +133,14 @@ enum whence_part {
 	WHENCE_TEXT_USER_NEW,	/* second path string of rename, link */
 	WHENCE_TEXT_BASE_OLD,	/* as PATH: directory that the string starts at */
 	WHENCE_TEXT_BASE_NEW,
-	WHENCE_TEXT_ENVIRONMENT,	/* NAME=value, each NUL-terminated */
+	WHENCE_TEXT_ENVIRONMENT,	/* NAME=value, each NUL-terminated, for many records */
 	WHENCE_TEXT_DIRECTORY,	/* as PATH, for many records: see WHENCE_F_LEAF */
 };
 
-/* A directory's text is sent again after this long; a reader may forget it after twice that. */
+/* What is for many records is sent again after this long; a reader may forget it after twice that. */
 #define WHENCE_DIRECTORY_NS (20ULL * 1000 * 1000 * 1000)
 
-/* All texts of one record share its id and differ in part. */
+/* All texts of one record share its id and differ in part; what is for many has its own. */
 struct whence_text {
 	__u64 id;
 	__u32 part;		/* enum whence_part */

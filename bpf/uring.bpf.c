@@ -115,7 +115,7 @@ static __noinline __u32 send_kernel_text(struct filename *name, __u64 id, __u32 
 	length = bpf_probe_read_kernel_str(scratch->data, TEXT_BYTES, name->name);
 	if (length <= 0)
 		return WHENCE_F_TEXT_LOST;
-	return send_text(scratch, id, part, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST;
+	return send_text(scratch, SCRATCH_CALL, id, part, length, 0, 0) ? 0 : WHENCE_F_TEXT_LOST;
 }
 
 /* One path of a request: the kernel's copy of the string, and where it starts. */

@@ -241,7 +241,7 @@ def proof_checks(status: Mapping[str, Any]) -> list[Check]:
             if differences
             else None,
             f"forks and exits agree with {count_text(walks, 'walk')} over all tasks",
-            "the runs of these processes say so; raise event_ring_bytes if it goes on",
+            "the runs of these processes say so; raise life_ring_bytes if it goes on",
         ),
         _check(
             "programs",

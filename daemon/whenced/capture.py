@@ -121,6 +121,11 @@ class CaptureLoop:
         """Records that were taken from the kernel side and wait for the loop."""
         return self._intake.held_rows
 
+    @property
+    def settled_ns(self) -> int:
+        """Boot ns up to which every record and count was taken and understood."""
+        return self._intake.settled_ns
+
     def step(self, now_ns: int) -> bool:
         """Take what is there, decide, hand over what is due; False when nothing was there."""
         found = self._take(now_ns)
@@ -145,7 +150,8 @@ class CaptureLoop:
             found = True
             if load.texts is not None:
                 parts.proof.ledger.texts(parts.texts.add(load.texts))
-                parts.texts.forget_unclaimed()
+                if load.is_whole:
+                    parts.texts.forget_unclaimed()
             if load.uses is not None:
                 self._on_uses(*load.uses)
             if load.is_urgent:

@@ -182,7 +182,7 @@ class Daemon:
         if self.notifier.watchdog_s is not None:
             self.notifier.tell("WATCHDOG=1")
         self.exclusion.refresh()
-        for process in self.processes.forget_ended(now_ns):
+        for process in self.processes.forget_ended(now_ns, self.loop.settled_ns):
             self.versions.out.forget_process(process)
 
     def status(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from whenced import priority
 from whenced.record import Kind
 
@@ -43,8 +41,14 @@ _SWAP_ROWS: Final = 1 << 15
 _ROWS_FRESH_NS: Final = 50_000_000
 # Handed over at once: about 0.1 s of the loop's work, so that hash jobs leave in between.
 LOAD_ROWS: Final = 2_000
-# What a flood may make the daemon hold: 29 MB of records, and about half as much of texts.
+# What a flood may make the daemon hold: 31 MB of records, and about half as much of texts.
 HELD_ROWS: Final = 120_000
+# When that is held, of births and ends so many more: their ring is emptied whatever the others do.
+LIFE_ROWS: Final = 60_000
+# Looks until what was there when the table of counts was retired has left its rings: a program that
+# the processor was taken from may be in the middle of a record.
+_LOOKS: Final = 20
+_LOOK_S: Final = 0.0005
 
 
 def boot_ns() -> int:
@@ -62,6 +66,8 @@ class Load:
     rows: Rows | None = None
     texts: Iterable[RawText] | None = None
     uses: tuple[Rows, Rows] | None = None
+    # No record of before the look was left in a ring: each text was named by now or soon will be.
+    is_whole: bool = True
     # A process ended before the counts were taken: somebody may ask soon.
     is_urgent: bool = False
     taken_ns: int = 0
@@ -155,21 +161,25 @@ class Intake:
         with self._lock:
             drained = self._held_rows < self._limit_rows or last
             if drained:
-                self._drain(now_ns)
+                self._drain(now_ns, last=last)
+            elif self._kernel.rings.held_rows < LIFE_ROWS:
+                self._kernel.rings.take_life()
             if self._is_swap_due(now_ns, last):
-                self._swap(now_ns)
+                self._swap(now_ns, last=last)
             elif drained and self._asked_ns == now_ns and not self._created:
-                self._quiet_ns = now_ns
+                self._quiet_ns = min(now_ns, self._kernel.rings.frontier_ns)
             if self._loads:
                 os.eventfd_write(self._ready_fd, 1)
 
     def _run(self) -> None:
         priority.set_nice(priority.INTAKE)
         ready = select.poll()
-        for fd in (self._kernel.hot.fd, self._stop_fd):
+        for fd in (*self._kernel.rings.fds, self._stop_fd):
             ready.register(fd, select.POLLIN)
         while True:
             wait_ns = _SWAP_URGENT_NS if self._exit_seen else _SWAP_NS
+            if self._kernel.rings.held_rows:
+                wait_ns = 0  # their turn comes with the next look
             found = [fd for fd, _ in ready.poll(wait_ns // 1_000_000)]
             if self._stop_fd in found:
                 return
@@ -178,22 +188,21 @@ class Intake:
             flooded = self._held_rows - held > _FLOOD_ROWS
             time.sleep(_FLOOD_PACE_S if flooded else _PACE_S)
 
-    def _drain(self, now_ns: int) -> None:
-        """Hot first, then all texts: so every record that was taken finds its texts."""
-        pieces = []
-        while len(rows := self._kernel.hot.drain()):
-            pieces.append(rows)
-        texts = self._kernel.text.drain()
-        if not pieces:
+    def _drain(self, now_ns: int, *, last: bool = False) -> None:
+        """Take records in the order in which they happened, with their texts."""
+        looked_ns = self._clock_ns()
+        rows, texts = self._kernel.rings.take(looked_ns, last=last)
+        is_whole = self._kernel.rings.frontier_ns >= looked_ns
+        if not len(rows):
             if early := list(texts):  # their records are on their way
-                self._loads.append(Load(texts=early, taken_ns=now_ns))
+                self._loads.append(Load(texts=early, is_whole=is_whole, taken_ns=now_ns))
             return
-        rows = np.concatenate(pieces)
         self._exit_seen = self._exit_seen or bool((rows["kind"] == Kind.EXIT).any())
         self._held_rows += len(rows)
         for begin in range(0, len(rows), LOAD_ROWS):
             part = rows[begin : begin + LOAD_ROWS]
-            self._loads.append(Load(part, None if begin else texts, taken_ns=now_ns))
+            load = Load(part, None if begin else texts, is_whole=is_whole, taken_ns=now_ns)
+            self._loads.append(load)
 
     def _is_swap_due(self, now_ns: int, last: bool) -> bool:
         waited_ns = now_ns - self._swapped_ns
@@ -206,11 +215,16 @@ class Intake:
             self._exit_seen = False  # a process without counts, as a subshell
         return created > _SWAP_ROWS or (due and created > 0)
 
-    def _swap(self, now_ns: int) -> None:
+    def _swap(self, now_ns: int, *, last: bool = False) -> None:
         """Retire the table. Touches that precede its rows are drained first."""
-        uses = self._kernel.swap_uses()
-        self._drain(now_ns)
+        uses, retired_ns = self._kernel.swap_uses(), self._clock_ns()
+        for look in range(_LOOKS):
+            self._drain(now_ns, last=last)
+            if self._kernel.rings.frontier_ns >= retired_ns:
+                break
+            time.sleep(_LOOK_S * bool(look))
+        settled_ns = min(now_ns, self._kernel.rings.frontier_ns)
         self._loads.append(
-            Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns, settled_ns=now_ns)
+            Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns, settled_ns=settled_ns)
         )
         self._swapped_ns, self._exit_seen = now_ns, False

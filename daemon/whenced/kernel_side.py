@@ -13,6 +13,7 @@ from whenced.intake import Intake, boot_ns
 from whenced.libbpf import Libbpf
 from whenced.loader import Capture
 from whenced.plan import ITERATORS
+from whenced.rings import Sizes
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -38,9 +39,8 @@ class KernelSide:
 def begin(settings: Settings, made: Plan, stack: ExitStack) -> KernelSide:
     """Capture from the return on; stack takes it apart. Raises BpfError."""
     library = Libbpf()
-    capture = stack.enter_context(
-        Capture(library, made, settings.event_ring_bytes, settings.text_ring_bytes)
-    )
+    sizes = Sizes.of(settings.life_ring_bytes, settings.event_ring_bytes, settings.text_ring_bytes)
+    capture = stack.enter_context(Capture(library, made, sizes))
     exclusion = Exclusion(capture)
     stack.callback(exclusion.close)
     capture.attach()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from whenced.libbpf import BpfError, Libbpf
 from whenced.record import ALIVE, CLASSES, CONFIG, COUNT, LOSER, PROCESS, USE, USE_KEY
-from whenced.ring import HotRing, TextRing
+from whenced.rings import Rings, Sizes
 from whenced.syscalls import work_tables
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def object_path() -> Path:
 class Capture:
     """The loaded kernel side. A context manager: leaving it detaches everything."""
 
-    def __init__(self, library: Libbpf, plan: Plan, ring_bytes: int, text_bytes: int) -> None:
+    def __init__(self, library: Libbpf, plan: Plan, sizes: Sizes) -> None:
         self._library = library
         self._links: list[int] = []
         self._object = library.pointer(
@@ -53,8 +54,8 @@ class Capture:
             None,
         )
         try:
-            self._size("hot", ring_bytes)
-            self._size("text", text_bytes)
+            for name, size_bytes in asdict(sizes).items():
+                self._size(name, size_bytes)
             self._configure(plan)
             for name in plan.left_out:
                 library.call("bpf_program__set_autoload", self._program(name), False)
@@ -66,8 +67,7 @@ class Capture:
         self._stored_at_swap = 0
         self._retired = self.map_fd("use_second")
         self._active = self.map_fd("use_first")
-        self.hot = HotRing(self.map_fd("hot"), ring_bytes)
-        self.text = TextRing(self.map_fd("text"), text_bytes)
+        self.rings = Rings(self.map_fd, sizes)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +75,7 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         for link in self._links:
             self._library.destroy_link(link)
-        self.hot.close()
-        self.text.close()
+        self.rings.close()
         self._library.close_object(self._object)
 
     def _map(self, name: str) -> int:

@@ -19,10 +19,10 @@ CLASS_OF: Final = {
     kind: "life" if kind in _LIFE else "name" if kind in _NAME else "touch" for kind in Kind
 }
 _REASONS: Final = {
-    "life": "the record ring was full",
-    "touch": "the record ring was full",
-    "name": "the record ring was full",
-    "text": "the text ring was full",
+    "life": "the ring of processes was full",
+    "touch": "the ring of touches was full",
+    "name": "the ring of names was full",
+    "text": "a ring of texts was full",
     "aggregate": "the table of counts was full, so counts are a lower bound",
 }
 # A batch tells conserved classes this often; losses are told at once.

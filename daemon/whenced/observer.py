@@ -37,6 +37,7 @@ _TOUCHES: Final = frozenset(
 )
 _OPEN_WRITE: Final = int(Kind.OPEN_WRITE)
 _CLOSE_WRITE: Final = int(Kind.CLOSE_WRITE)
+_EXEC: Final = int(Kind.EXEC)
 _NAMELESS: Final = int(Flag.NAMELESS)
 _LEAF: Final = int(Flag.LEAF)
 _FILE_SEEN: Final = int(Kind.FILE_SEEN)
@@ -113,6 +114,8 @@ class Observer:
             self._versions.on_close(event)
         elif kind in _OPENED:
             self._on_opened(event, texts)
+        elif kind == _EXEC:
+            self._on_exec(event, texts.claim_program(event.text, event.text2))
         else:
             self._on_life_or_name(event, texts.claim(event.text) if event.text else None)
 
@@ -134,9 +137,7 @@ class Observer:
     def _on_told(self, event: Event, found: Texts) -> None:
         """What nothing can be made of without its texts."""
         kind = event.kind
-        if kind == Kind.EXEC:
-            self._on_exec(event, found)
-        elif kind in _NAMES:
+        if kind in _NAMES:
             process = self._processes.key_of(event)
             self._rows += self._names.on_change(event, process, found, self._descriptors)
         elif kind == Kind.PROCESS_SEEN:

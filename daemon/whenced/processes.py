@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from whenced.rows import FileVersion
     from whenced.text import Texts
 
-# Aggregates of a process are drained up to a second after its end.
+# Its last counts, answers of the hasher and the kernel's account of it come after the end of a
+# process: within moments, once everything of before has been taken.
 _REMEMBER_ENDED_NS: Final = 20_000_000_000
+_SETTLED_NS: Final = 3_000_000_000
+# Of so many, those that are settled are forgotten at once: a flood of processes has 5,000 a second.
+_MANY_ENDED: Final = 4_000
 _ANCESTORS: Final = 64  # that are kept and told
 
 
@@ -263,10 +267,17 @@ class Processes:
         self._ended.append((at_ns, (tgid, start_ns)))
         return life.row.process
 
-    def forget_ended(self, now_ns: int) -> list[ProcessKey]:
-        """Drop processes whose last aggregates must have arrived; return every image of them."""
+    def forget_ended(self, now_ns: int, settled_ns: int) -> list[ProcessKey]:
+        """Drop processes whose last aggregates must have arrived; return every image of them.
+
+        ``settled_ns``: every record and count of before has been taken.
+        """
         forgotten: list[ProcessKey] = []
-        while self._ended and self._ended[0][0] < now_ns - _REMEMBER_ENDED_NS:
+        settled_ns -= _SETTLED_NS
+        old_ns = min(now_ns - _REMEMBER_ENDED_NS, settled_ns)
+        while self._ended and self._ended[0][0] < (
+            settled_ns if len(self._ended) > _MANY_ENDED else old_ns
+        ):
             life = self._lives.pop(self._ended.popleft()[1], None)
             if life is not None:
                 last = life.row.process

@@ -29,23 +29,21 @@ _TEXT: Final = struct.Struct("<II" + "QIIII")  # ring header, struct whence_text
 
 
 class Ring:
-    """A BPF ring buffer, mapped into this process.
+    """A BPF ring buffer: its positions are mapped, of its data only what is being copied.
 
-    The kernel offers the data twice in a row; it is mapped once, because each
-    mapping counts in full as resident memory, and put together at the seam.
+    A mapping counts in full as resident memory, and the rings are large so that they bridge
+    seconds. The kernel offers the data twice in a row, so that no piece is broken at the end.
     """
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self.fd = fd
         self.size_bytes = size_bytes
         self._consumer_page = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED)
-        self._pages = mmap.mmap(
-            fd, _PAGE + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE
-        )
+        self._producer_page = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE)
         # On x86 these loads and stores are ordered as the kernel needs them. Elsewhere the
         # interpreter's own locking between two byte codes is the barrier.
         self._consumer = np.frombuffer(self._consumer_page, dtype="<u8", count=1)
-        self._producer = np.frombuffer(self._pages, dtype="<u8", count=1)
+        self._producer = np.frombuffer(self._producer_page, dtype="<u8", count=1)
 
     def __enter__(self) -> Self:
         return self
@@ -57,22 +55,35 @@ class Ring:
         """Unmap. Safe to call once; the ring itself belongs to the kernel."""
         del self._consumer, self._producer
         self._consumer_page.close()
-        self._pages.close()
+        self._producer_page.close()
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes that wait to be read."""
-        return int(self._producer[0]) - int(self._consumer[0])
+        return self.produced - self.consumed
+
+    @property
+    def produced(self) -> int:
+        """Position of the end; never goes back."""
+        return int(self._producer[0])
+
+    @property
+    def consumed(self) -> int:
+        """Position up to which the ring was read."""
+        return int(self._consumer[0])
 
     def _backlog(self) -> bytes:
         """Copy what waits, at most a quarter of the ring, so that room is made early."""
-        begin = int(self._consumer[0]) % self.size_bytes
         length = min(self.backlog_bytes, self.size_bytes // 4)
-        end = begin + length
-        if end <= self.size_bytes:
-            return self._pages[_PAGE + begin : _PAGE + end]
-        tail = self._pages[_PAGE + begin : _PAGE + self.size_bytes]
-        return tail + self._pages[_PAGE : _PAGE + end - self.size_bytes]
+        if not length:
+            return b""
+        place = self.consumed % self.size_bytes
+        within = place % _PAGE
+        with mmap.mmap(
+            self.fd, within + length, mmap.MAP_SHARED, mmap.PROT_READ,
+            offset=2 * _PAGE + place - within,
+        ) as window:  # fmt: skip
+            return window[within:]
 
     def _consumed(self, length: int) -> None:
         self._consumer[0] += np.uint64(length)

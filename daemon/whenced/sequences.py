@@ -24,10 +24,7 @@ class Sequences:
         cpus = rows["cpu"].astype(np.int64)
         counts = np.bincount(cpus, minlength=len(self._highest))
         self._grow(len(counts))
-        # Of a repeated index the last value stays (numpy), which is the CPU's newest record.
-        newest = np.zeros(len(counts), np.int64)
-        newest[cpus] = rows["sequence"]
-        self._highest = np.maximum(self._highest, newest)
+        np.maximum.at(self._highest, cpus, rows["sequence"].astype(np.int64))
         self._received += counts
 
     @property

@@ -1,6 +1,6 @@
-"""Texts of the cold ring: paths, arguments, strings. Pure.
+"""Texts of the cold rings: paths, arguments, strings. Pure.
 
-A hot record names its texts by id; a text may arrive one drain before the
+A record names its texts by id; a text may arrive one drain before the
 record that names it, never after.
 """
 
@@ -21,8 +21,9 @@ _KEPT_DRAINS: Final = 3
 _KNOWN_PATHS: Final = 1 << 13
 _PATH: Final = int(Part.PATH)  # hashed by far faster than a member of an enumeration
 _DIRECTORY: Final = int(Part.DIRECTORY)
+_ENVIRONMENT: Final = int(Part.ENVIRONMENT)
 # Twice WHENCE_DIRECTORY_NS (bpf/record.h): by then the kernel side has sent a new one.
-_DIRECTORY_NS: Final = 40_000_000_000
+_SHARED_NS: Final = 40_000_000_000
 
 
 @lru_cache(_KNOWN_PATHS)
@@ -100,20 +101,24 @@ class TextStore:
 
     def __init__(self) -> None:
         self._texts: dict[int, Texts] = {}
-        # Prefixes of paths by the id of a directory's text: the newer, and those before.
-        self._directories: dict[int, bytes] = {}
+        # What many records share, by the id of its text: the newer, and those before. Paths of
+        # directories with a slash behind them, environments as the kernel laid them down.
+        self._shared: dict[int, bytes] = {}
         self._older: dict[int, bytes] = {}
         self._renewed_ns = 0
         self._drains_left: dict[int, int] = {}
 
     def add(self, drained: Iterable[tuple[int, int, int, int, bytes]]) -> int:
-        """Take one drain of the text ring: (id, part, flags, chunk, bytes); return how many."""
-        known = self._texts
+        """Take one drain of the text rings: (id, part, flags, chunk, bytes); return how many."""
+        known, shared = self._texts, self._shared
         count = 0
         for text_id, part, _flags, _chunk, raw in drained:
             count += 1
             if part == _DIRECTORY:
-                self._directories[text_id] = path_of(raw).rstrip(b"/") + b"/"
+                shared[text_id] = path_of(raw).rstrip(b"/") + b"/"
+                continue
+            if part == _ENVIRONMENT:
+                shared[text_id] = shared[text_id] + raw if text_id in shared else raw
                 continue
             texts = known.get(text_id)
             if texts is None:
@@ -126,17 +131,28 @@ class TextStore:
         """Texts of a record; empty when they were lost."""
         return self._texts.pop(text_id, NO_TEXTS)
 
+    def claim_program(self, text_id: int, environment_id: int) -> Texts:
+        """Texts of an exec, with the environment that it may share with others."""
+        found = self._texts.pop(text_id, None) or Texts()
+        environment = self.directory(environment_id)
+        if environment is not None:
+            found[_ENVIRONMENT] = environment
+        return found
+
     def directory(self, text_id: int) -> bytes | None:
         """Path of a directory with a slash behind it; None when its text was lost."""
-        return self._directories.get(text_id) or self._older.get(text_id)
+        return self._shared.get(text_id) or self._older.get(text_id)
 
     def renew(self, at_ns: int) -> None:
-        """Forget directories that no record from ``at_ns`` on names."""
-        if at_ns - self._renewed_ns > _DIRECTORY_NS:
-            self._older, self._directories, self._renewed_ns = self._directories, {}, at_ns
+        """Forget what records shared and no record from ``at_ns`` on names."""
+        if at_ns - self._renewed_ns > _SHARED_NS:
+            self._older, self._shared, self._renewed_ns = self._shared, {}, at_ns
 
     def forget_unclaimed(self) -> int:
-        """Drop texts whose record never came, to be called once for each drain; return how many."""
+        """Drop texts whose record never came; return how many.
+
+        To be called once for each drain that left no record in its ring.
+        """
         left = {key: self._drains_left.get(key, _KEPT_DRAINS) - 1 for key in self._texts}
         stale = [key for key, drains in left.items() if drains < 0]
         for key in stale:

@@ -42,7 +42,7 @@ def told(whence: Whence, place: Path) -> dict[str, tuple[bool, bool]]:
     return {
         row["command"].split()[0]: (
             row["complete"],
-            "record ring was full" in (row["incomplete_reason"] or ""),
+            "ring of touches was full" in (row["incomplete_reason"] or ""),
         )
         for row in rows
     }

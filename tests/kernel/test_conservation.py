@@ -16,7 +16,7 @@ from whenced import plan
 from whenced.balance import Walk
 from whenced.losses import Ledger
 from whenced.record import CLASSES
-from whenced.rows import AccessRow
+from whenced.rows import AccessRow, EnvironmentRow
 
 pytestmark = pytest.mark.kernel
 _SWAP_S = 0.02
@@ -82,6 +82,24 @@ def test_a_full_ring_says_how_much_it_lost(group: Scope, workloads: Workloads, p
         assert sum(counts[name][0] for name in _RECORD_CLASSES) == received + lost
         assert sequence_gaps(witness) == lost
         assert told == {name: counts[name][2] for name in counts if counts[name][2]}
+
+
+def test_a_flood_of_touches_leaves_the_life_of_processes_whole(
+    group: Scope, workloads: Workloads, place: Path
+) -> None:
+    """A stopped reader and a full ring of touches: births, programs and ends lose nothing."""
+    with watching(group, ring_bytes=1 << 16, text_bytes=1 << 16) as witness:
+        flood = group.start(workloads.command("floods", "files", "2000"), place)
+        storm = group.start(workloads.command("storms", "programs", "1500", "0"), place)
+        witness.follow(flood, place, step=no_drain)
+        witness.follow(storm, place, step=no_drain)
+        counts = witness.kernel.counts()
+        received = witness.received["life"]
+
+        assert counts["touch"][2] > 1000
+        # three records for each program; the two that were started here were born outside
+        assert counts["life"] == (received, received, 0)
+        assert received == 3 * 1500 + 2 * 2
 
 
 def test_a_loss_has_the_name_of_its_process(
@@ -175,3 +193,19 @@ def test_counts_stay_exact_while_the_table_is_swapped(
     assert seen.edges() == ["read data"]
     assert (seen.use("read", "data").ops, seen.use("read", "data").bytes) == (2_000_000, 2_000_000)
     assert witness.kernel.counts()["aggregate"] == conserved(witness)["aggregate"]
+
+
+def test_programs_with_one_environment_share_its_text(
+    witness: Witness, workloads: Workloads, place: Path
+) -> None:
+    """Each tells its path, folder and arguments; who has another environment tells that."""
+    before = witness.kernel.counts()["text"][0]
+    shared = witness.run(workloads.command("storms", "programs", "300", "0"), place)
+    texts = witness.kernel.counts()["text"][0] - before
+    command = "PYTHONHASHSEED=1 /bin/true; PYTHONHASHSEED=22 /bin/true"
+    told = witness.run(["bash", "-c", command], place)
+    seeds = [dict(row.variables).get("PYTHONHASHSEED") for row in told.of(EnvironmentRow)]
+
+    assert 3 * 300 <= texts < 3 * 300 + 20
+    assert len(shared.of(EnvironmentRow)) == 1
+    assert [seed for seed in seeds if seed] == ["1", "22"]

@@ -22,6 +22,7 @@ from whenced.hash_jobs import HashJobs
 from whenced.hash_messages import HashReply
 from whenced.host_names import HostNames
 from whenced.inode_probe import InodeProbe
+from whenced.intake import boot_ns
 from whenced.libbpf import Libbpf
 from whenced.loader import Capture
 from whenced.losses import CLASS_OF
@@ -29,6 +30,7 @@ from whenced.observer import Observer
 from whenced.processes import Processes
 from whenced.record import Kind, Rows
 from whenced.resolve import Resolver
+from whenced.rings import Sizes
 from whenced.settled_reads import Drains
 from whenced.text import TextStore
 from whenced.versions import Versions
@@ -55,9 +57,9 @@ class Witness:
         self.uses: list[tuple[Rows, Rows]] = []
 
     def drain(self) -> None:
-        """Take what the rings hold; the daemon's order: hot, then text."""
-        rows = self.kernel.hot.drain()
-        self.received["text"] += self.texts.add(self.kernel.text.drain())
+        """Take what the rings hold, in the daemon's order."""
+        rows, texts = self.kernel.rings.take(boot_ns())
+        self.received["text"] += self.texts.add(texts)
         for kind, count in enumerate(np.bincount(rows["kind"]).tolist()):
             if count:
                 self.received[CLASS_OF[Kind(kind)]] += count
@@ -70,14 +72,14 @@ class Witness:
         self.drain()
         self.received["aggregate"] += len(keys)
         self.uses.append((keys, uses))
-        self.observer.handle_uses(keys, uses, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self.observer.handle_uses(keys, uses, boot_ns())
 
     def see(self, place: Path, output: str = "") -> Seen:
         """Take everything that there is, settle what waits for a hash, return the rows."""
         self.drain()
-        while self.kernel.hot.backlog_bytes:  # a drain takes a quarter of the ring
-            self.drain()
         self.swap()
+        while self.kernel.rings.backlog_bytes or self.kernel.rings.held_rows:
+            self.drain()
         self._answer_jobs()
         return Seen(place, self.observer.take_rows(), output)
 
@@ -89,7 +91,7 @@ class Witness:
             for request in requests:
                 reply = HashReply(request.ticket, "unhashed", reason="nobody reads in this test")
                 self.versions.on_reply(reply, 0)
-            self.versions.tick(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + _LATER_NS)
+            self.versions.tick(boot_ns() + _LATER_NS)
 
     def forget(self) -> None:
         """Drop what was taken so far: a test begins."""
@@ -127,13 +129,17 @@ class Witness:
 
 @contextmanager
 def watching(
-    scope: Scope, ring_bytes: int = RING_BYTES, text_bytes: int = RING_BYTES
+    scope: Scope,
+    ring_bytes: int = RING_BYTES,
+    text_bytes: int = RING_BYTES,
+    life_bytes: int = RING_BYTES,
 ) -> Iterator[Witness]:
     """Load and attach for one control group; raises BpfError where the kernel cannot."""
     made = plan.make(host.probe(), [str(scope.directory)])
 
     assert [ability.name for ability in made.blockers] == []
     assert set(made.attached) == set(plan.PROGRAMS)
-    with Capture(Libbpf(), made, ring_bytes, text_bytes) as kernel:
+    sizes = Sizes.of(life_bytes, ring_bytes, text_bytes)
+    with Capture(Libbpf(), made, sizes) as kernel:
         kernel.attach()
         yield Witness(kernel, scope)

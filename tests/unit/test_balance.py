@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from tests.unit.daemon_samples import Daemon
-from tests.unit.test_capture_policy import HotRing, Kernel, Ring
+from tests.unit.handmade_kernel import HotRing, Kernel, Ring, Rings
 
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.balance import Balance, Difference, Walk
@@ -78,7 +78,7 @@ class Bench:
 
     def __init__(self, *, whole_host: bool = True) -> None:
         self.daemon = Daemon()
-        self.kernel = Kernel(HotRing(-1), Ring(-1))
+        self.kernel = Kernel(Rings(HotRing(-1), Ring(-1)))
         self.lives: Rows = alive()
         self.losers: list[tuple[tuple[int, int, int], tuple[int, ...]]] = []
         self.skipped = 0

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 from tests.unit.daemon_samples import (
-    FILE,
     MS,
     NOW_NS,
-    OUR_MOUNTS,
     SECOND_NS,
     Daemon,
-    walked,
 )
+from tests.unit.handmade_kernel import READER, SUBJECT, HotRing, Kernel, Ring, Rings
 
 from whence_proto.v1 import ingest_pb2
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
@@ -29,95 +27,11 @@ from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
 from whenced.proof import Proof
 from whenced.record import (
-    ALIVE,
-    CLASSES,
-    LOSER,
-    PROCESS,
-    RECORD,
     USE,
     USE_KEY,
     Kind,
-    Part,
-    Rows,
 )
 from whenced.rows import Row
-
-READER = {"process_tgid": 101, "process_start_ns": 2_000, "process_exec_id": 1}
-SUBJECT = dict(zip(("file_device", "file_inode", "file_generation"), FILE, strict=True))
-
-
-@dataclass
-class Ring:
-    """A ring whose content the test puts down."""
-
-    fd: int
-    waiting: list[Any] = field(default_factory=list)
-
-    def drain(self) -> list[Any]:
-        """Give what waits."""
-        waiting, self.waiting = self.waiting, []
-        return waiting
-
-
-class HotRing(Ring):
-    """The ring of records."""
-
-    def drain(self) -> Rows:  # type: ignore[override] # rows, as the real one gives
-        """Give what waits as rows."""
-        return np.concatenate([np.empty(0, dtype=RECORD), *super().drain()])
-
-
-@dataclass
-class Kernel:
-    """The kernel side."""
-
-    hot: HotRing
-    text: Ring
-    created: int = 0
-    swaps: int = 0
-    uses: tuple[Rows, Rows] = field(
-        default_factory=lambda: (np.empty(0, dtype=USE_KEY), np.empty(0, dtype=USE))
-    )
-    attempted: dict[str, tuple[int, int, int]] = field(
-        default_factory=lambda: dict.fromkeys(CLASSES, (0, 0, 0))
-    )
-
-    def counts(self) -> dict[str, tuple[int, int, int]]:
-        """Give the conservation counters."""
-        return self.attempted
-
-    def take_losers(self) -> tuple[Rows, Rows]:
-        """Give who lost records."""
-        return np.empty(0, dtype=PROCESS), np.empty(0, dtype=LOSER)
-
-    def recursion_misses(self) -> dict[str, int]:
-        """Give skipped calls of programs."""
-        return {}
-
-    def alive(self) -> Rows:
-        """Give who lives."""
-        return np.empty(0, dtype=ALIVE)
-
-    def rows_since_swap(self) -> int:
-        """Give how many rows the aggregate table has got."""
-        return self.created
-
-    def swap_uses(self) -> tuple[Rows, Rows]:
-        """Retire the aggregate table."""
-        self.swaps, self.created = self.swaps + 1, 0
-        uses, self.uses = self.uses, (np.empty(0, dtype=USE_KEY), np.empty(0, dtype=USE))
-        return uses
-
-    def see(self, kind: Kind, path: bytes | None = None, **fields: Any) -> None:
-        """Put a record into the hot ring, and its path into the other."""
-        row = np.zeros(1, dtype=RECORD)
-        values = {"kind": kind, "at_ns": NOW_NS, "mount_ns": OUR_MOUNTS, **READER, **SUBJECT}
-        if path is not None:
-            values["text"] = 1_000 + len(self.text.waiting)
-            self.text.waiting.append((values["text"], Part.PATH, 0, 0, walked(path)))
-        for name, value in (values | fields).items():
-            row[name] = value
-        self.hot.waiting.append(row)
 
 
 @dataclass
@@ -166,7 +80,7 @@ class Bench:
     """A loop and everything around it."""
 
     def __init__(self, fds: list[int]) -> None:
-        self.kernel = Kernel(HotRing(fds[0]), Ring(fds[0]))
+        self.kernel = Kernel(Rings(HotRing(fds[0]), Ring(fds[0])))
         self.hasher = Hasher(fds[1])
         self.sink = Sink()
         self.daemon = Daemon()

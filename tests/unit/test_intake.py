@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 from tests.unit.daemon_samples import MS, SECOND_NS
-from tests.unit.test_capture_policy import HotRing, Kernel, Ring
+from tests.unit.handmade_kernel import HotRing, Kernel, Ring, Rings
 
 from whenced.intake import LOAD_ROWS, Intake, Load
 from whenced.loader import Capture
@@ -19,7 +19,7 @@ from whenced.record import Kind
 @pytest.fixture
 def kernel() -> Iterator[Kernel]:
     fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    yield Kernel(HotRing(fd), Ring(fd))
+    yield Kernel(Rings(HotRing(fd), Ring(fd)))
     os.close(fd)
 
 
@@ -46,7 +46,7 @@ def test_nothing_there_nothing_given(intake: Intake) -> None:
 
 def test_texts_that_came_before_their_records_are_given(kernel: Kernel, intake: Intake) -> None:
     kernel.see(Kind.READ, b"/data/a")
-    kernel.hot.waiting.clear()
+    kernel.rings.hot.waiting.clear()
 
     (load,) = loads(intake)
 
@@ -104,7 +104,7 @@ def test_what_the_loop_does_not_take_stays_in_the_ring_at_last(
     intake.pump(0)
     intake.close()
 
-    assert (intake.held_rows, len(kernel.hot.waiting)) == (3, 1)
+    assert (intake.held_rows, len(kernel.rings.hot.waiting)) == (3, 1)
 
 
 def test_the_end_takes_everything(kernel: Kernel, intake: Intake) -> None:
@@ -122,7 +122,7 @@ def test_the_end_takes_everything(kernel: Kernel, intake: Intake) -> None:
 def test_the_thread_takes_while_the_loop_is_busy(kernel: Kernel, intake: Intake) -> None:
     intake.start()
     kernel.see(Kind.READ, b"/data/a")
-    os.eventfd_write(kernel.hot.fd, 1)
+    os.eventfd_write(kernel.rings.hot.fd, 1)
 
     found = select.select([intake.fileno()], [], [], 30)[0]
     intake.stop()

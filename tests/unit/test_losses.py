@@ -41,7 +41,7 @@ def test_a_loss_of_nobody_knows_whom_is_told_when_two_looks_found_it() -> None:
     rows = ledger.rows({"touch": (5, 2, 3)}, NOW_NS + 1)
 
     assert early == []
-    assert rows == [LossRow("touch", 5, 2, 3, "the record ring was full", NOW_NS, NOW_NS + 1)]
+    assert rows == [LossRow("touch", 5, 2, 3, "the ring of touches was full", NOW_NS, NOW_NS + 1)]
     assert ledger.lost_in_all == 3
 
 
@@ -72,10 +72,10 @@ def test_silence_is_not_told() -> None:
 @pytest.mark.parametrize(
     ("record_class", "reason"),
     [
-        ("life", "the record ring was full"),
-        ("touch", "the record ring was full"),
-        ("name", "the record ring was full"),
-        ("text", "the text ring was full"),
+        ("life", "the ring of processes was full"),
+        ("touch", "the ring of touches was full"),
+        ("name", "the ring of names was full"),
+        ("text", "a ring of texts was full"),
         ("aggregate", "the table of counts was full, so counts are a lower bound"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_loss_whose_process_is_known_is_told_at_once_and_of_it_alone() -> None
     rows = ledger.rows({"touch": (4, 1, 3)}, NOW_NS + 1)
     later = ledger.rows({"touch": (4, 1, 3)}, NOW_NS + 9 * SECOND_NS, last=True)
 
-    why = "the record ring was full"
+    why = "the ring of touches was full"
     assert rows == [
         LossRow("touch", 4, 1, 0, None, NOW_NS, NOW_NS + 1),
         LossRow("touch", 0, 0, 2, why, NOW_NS, NOW_NS + 1, READER),

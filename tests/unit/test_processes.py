@@ -317,13 +317,28 @@ def test_an_ended_process_is_remembered_until_its_last_counts_have_come() -> Non
     run(processes, 7)
     processes.on_exit(event(Kind.EXIT, exec_id=7, **CHILD))
 
-    early = processes.forget_ended(NOW_NS + 19 * SECOND_NS)
+    early = processes.forget_ended(NOW_NS + 19 * SECOND_NS, NOW_NS + 18 * SECOND_NS)
+    behind = processes.forget_ended(NOW_NS + 60 * SECOND_NS, NOW_NS + SECOND_NS)
     known = processes.key(200, 2_000, 7)
-    late = processes.forget_ended(NOW_NS + 21 * SECOND_NS)
+    late = processes.forget_ended(NOW_NS + 21 * SECOND_NS, NOW_NS + 21 * SECOND_NS)
 
-    assert (early, known) == ([], ProcessKey(200, 2_000, 1))
+    assert (early, behind, known) == ([], [], ProcessKey(200, 2_000, 1))
     assert late == [ProcessKey(200, 2_000, 0), ProcessKey(200, 2_000, 1)]
     assert (processes.key(200, 2_000, 7), len(processes)) == (None, 1)
+
+
+def test_of_a_flood_of_processes_only_the_newest_are_remembered() -> None:
+    """What has settled is of no use to anybody; what has not is kept however many there are."""
+    processes = known_parent()
+    for tgid in range(1_000, 11_000):
+        fork(processes, tgid=tgid)
+        processes.on_exit(event(Kind.EXIT, tgid=tgid, start_ns=2_000))
+    before = len(processes)
+    processes.forget_ended(NOW_NS + SECOND_NS, NOW_NS + SECOND_NS)
+    unsettled = len(processes)
+    processes.forget_ended(NOW_NS + 4 * SECOND_NS, NOW_NS + 4 * SECOND_NS)
+
+    assert (before, unsettled, len(processes)) == (10_001, 10_001, 4_001)
 
 
 def test_rows_are_counted_before_they_are_taken() -> None:
