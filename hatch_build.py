@@ -1,4 +1,4 @@
-"""Compiles the BPF object while the wheel is built, and puts libbpf beside it.
+"""Compiles BPF objects and the collector's walk while the wheel is built, puts libbpf beside them.
 
 A wheel without them would be useless on a GPU host, so a missing clang or
 libbpf is an error there; an editable install passes, and `make up` builds later.
@@ -25,7 +25,8 @@ class BpfBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build daemon/whenced/_bpf/capture.bpf.o; ``version`` is "standard" or "editable"."""
         if shutil.which("clang") and shutil.which("llvm-strip"):
-            subprocess.run(["make", "-C", str(Path(self.root) / "bpf")], check=True)
+            for folder in ("bpf", "collector/native"):
+                subprocess.run(["make", "-C", str(Path(self.root) / folder)], check=True)
         elif version != "editable":
             message = "no clang and llvm-strip on PATH: install the packages clang and llvm"
             raise RuntimeError(message)

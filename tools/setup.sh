@@ -108,6 +108,7 @@ main() {
 	mount_file_systems
 	install_environment 9>&-
 	make --silent --no-print-directory -C bpf 9>&-
+	make --silent --no-print-directory -C collector/native 9>&-
 }
 
 main "$@"

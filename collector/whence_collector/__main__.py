@@ -65,7 +65,11 @@ async def _serve(settings: config.Config) -> None:
     requests = RequestFamily(settings.database.parent, webhook=settings.webhook)
     spend = SpendFamily()
     parts = Parts(
-        partial(Deriver, launchers=settings.launchers),
+        partial(
+            Deriver,
+            launchers=settings.launchers,
+            index_path=settings.database.with_name("edges.index"),
+        ),
         QueryService,
         services=(requests.add, ancestry.add, spend.add),
         chores=(requests.add_chores,),

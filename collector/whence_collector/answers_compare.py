@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from whence_collector.graph import Graph
-    from whence_collector.lineage import Reached
     from whence_collector.store import Reader
 
 CATEGORIES = ("data", "arguments", "code", "environment", "host", "outcome", "cost")
@@ -95,7 +94,7 @@ def _top(start: Start) -> str:
 
 
 def _sides(reader: Reader, graph: Graph, start: Start, top: str) -> list[Side]:
-    reached: dict[str, Reached] = above(graph, start)
+    reached = above(graph, start)
     nearest = sorted(reached, key=lambda run_id: (run_id != top, reached[run_id].hops))
     work = work_of(reader, graph, nearest[:RUNS_COMPARED])
     facts = _facts(reader, work)

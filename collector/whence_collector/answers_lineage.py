@@ -22,7 +22,7 @@ from whence_collector.answers_runs import family_of, resolve_run
 from whence_collector.classes import CLASSES, SHOWN
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.incomplete import add_completeness
-from whence_collector.lineage import ALWAYS, Reached
+from whence_collector.lineage import ALWAYS
 from whence_collector.lookups import among
 from whence_proto.v1 import query_pb2 as wire
 
@@ -104,11 +104,12 @@ def lineage(reader: Reader, graph: Graph, request: wire.LineageRequest) -> wire.
     walk = graph.downstream if request.downstream else graph.upstream
     reached = walk(start.bounds)
     limit = min(request.limit or NODES_DEFAULT, NODES_CAP)
-    kept = _nearest(reached, request.depth, limit)
+    kept = reached.nearest(limit, request.depth)
     runs = rows.run_summaries(reader, kept)
     drawing = _Drawing(start.name)
     drawing.reply.runs.extend(runs[run_id] for run_id in kept if run_id in runs)
-    bounds = {run_id: reached[run_id].bound_ns for run_id in kept if run_id in runs}
+    bounds = reached.bounds()
+    bounds = {run_id: bounds[run_id] for run_id in kept if run_id in runs}
     classes = CLASSES if request.all_classes else SHOWN
     touched = touches.load(reader, graph.classes, bounds)
     scope = _Scope(touched, bounds, classes, max(limit - len(bounds), 1))
@@ -118,10 +119,7 @@ def lineage(reader: Reader, graph: Graph, request: wire.LineageRequest) -> wire.
         _draw_up(reader, drawing, start, scope)
     _draw_streams(reader, drawing, bounds)
     drawing.reply.truncated = (
-        touched.truncated
-        or drawing.nodes() >= limit
-        or len(kept)
-        < len([each for each in reached.values() if not request.depth or each.hops < request.depth])
+        touched.truncated or drawing.nodes() >= limit or len(kept) < reached.count(request.depth)
     )
     inputs = [] if request.downstream else [touched.inputs(bounds, SHOWN)]
     undigested = undigested_inputs(reader, touches.joined(inputs))
@@ -166,12 +164,6 @@ def _start_at_content(reader: Reader, artifact: Artifact, *, downstream: bool) -
         for made in makers_of(reader, version_ids, STARTS):
             bounds[made.run_id] = max(made.bound_ns, bounds.get(made.run_id, 0))
     return _Start(artifact.digest, bounds, frozenset(version_ids))
-
-
-def _nearest(reached: Mapping[str, Reached], depth: int, limit: int) -> list[str]:
-    """Return the runs to draw, nearest first; depth counts levels of runs, 0 all of them."""
-    kept = [run_id for run_id, each in reached.items() if not depth or each.hops < depth]
-    return sorted(kept, key=lambda run_id: reached[run_id].hops)[:limit]
 
 
 def _of_start(sides: Sides, start: _Start) -> Sides:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from whence_collector.answers_content import Made
     from whence_collector.graph import Graph
-    from whence_collector.lineage import Reached
+    from whence_collector.reached import Reached
     from whence_collector.store import Reader
     from whence_collector.touches import Sides, Touches
     from whence_proto.v1 import query_pb2 as wire

@@ -9,8 +9,8 @@ from whence_collector import answer_rows as rows
 from whence_collector.answers_roots import sources_of
 from whence_collector.classes import SHOWN
 from whence_collector.closure import Start, above, reads_of, start_of
-from whence_collector.lineage import Reached
 from whence_collector.lookups import host_names, where_in
+from whence_collector.reached import Reached
 from whence_collector.run_material import families_of, work_of
 from whence_proto.v1 import ancestry_pb2 as wire
 

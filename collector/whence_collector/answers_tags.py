@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from whence_collector.graph import Graph
-    from whence_collector.lineage import Reached
+    from whence_collector.reached import Reached
     from whence_collector.store import Reader, Row, Writer
 
 LIST_DEFAULT, LIST_CAP = 1_000, 100_000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from whence_collector.closure import Start, Way
     from whence_collector.graph import Graph
-    from whence_collector.lineage import Reached
+    from whence_collector.reached import Reached
     from whence_collector.store import Reader
     from whence_proto.v1 import query_pb2
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from whence_collector.answers_content import Artifact
     from whence_collector.graph import Graph
-    from whence_collector.lineage import Reached
+    from whence_collector.reached import Reached
     from whence_collector.store import Reader
 
 MAKERS = 200
@@ -94,7 +94,7 @@ def start_of_artifact(reader: Reader, artifact: Artifact) -> Start:
     return Start(artifact.digest, bounds, artifact)
 
 
-def above(graph: Graph, start: Start) -> dict[str, Reached]:
+def above(graph: Graph, start: Start) -> Mapping[str, Reached]:
     """Return the runs that the start came from, its own included."""
     return graph.upstream(start.bounds) if start.bounds else {}
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence_collector import restore
+from whence_collector import index_keeper, restore
 from whence_collector.captures import Captures
 from whence_collector.classes import CLASSES, classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
+from whence_collector.index_keeper import IndexKeeper
 from whence_collector.launcher_table import STANDARD
 from whence_collector.output_names import OutputNames
 from whence_collector.recipe_store import RecipeStore
@@ -26,6 +27,7 @@ from whence_collector.tag_reach import TagReach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from whence_collector.changes import Changes
     from whence_collector.edges import Ints
@@ -54,7 +56,13 @@ SELECT DISTINCT a.version_id FROM access a JOIN wanted USING (process_id)
 class Deriver:
     """Derives; apply() is given each batch after its rows were appended."""
 
-    def __init__(self, writer: Writer, launchers: LauncherTable = STANDARD) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        launchers: LauncherTable = STANDARD,
+        index_path: Path | None = None,
+    ) -> None:
+        """Take up what the tables hold; index_path is where an index of them is kept."""
         self._boots: dict[int, tuple[str, int]] = {}
         self._book = RunBook(
             lambda boot_id: self._boots[boot_id][0],
@@ -72,8 +80,20 @@ class Deriver:
         self._load_boots(writer)
         self._captures = Captures(writer)
         restore.restore_book(self._book, writer)
-        restore.restore_index(self._index, writer)
+        self._keeper = IndexKeeper(index_path)
+        kept = self._keeper.load(writer)
+        restore.restore_index(self._index, kept, writer)
+        if kept is None:  # what no file holds is read again by each start until one does
+            self._keeper.count(index_keeper.EVERY_ACCESSES)
         self.take_paths(*restore.unclassified(writer), writer)
+
+    def begin(self, writer: Writer) -> None:
+        """Look after what is kept for the next start, before a transaction adds anything."""
+        self._keeper.look(self._index, writer)
+
+    def close(self, writer: Writer) -> None:
+        """Keep what the next start needs; adds nothing to the tables."""
+        self._keeper.close(self._index, writer)
 
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Bring every derived table up to date with a batch whose rows are stored already."""
@@ -89,6 +109,7 @@ class Deriver:
         changes = self._book.drain()
         self._store_runs(changes, writer)
         self._reach.follow(batch.tags, changes, self._book, writer)
+        self._keeper.count(len(batch.accesses.op))
         reads, late, grown = self._index.add_accesses(batch.accesses)
         self._store_links(reads, writer)
         self._derive_late(late, writer)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from whence_collector.resolved import AccessColumns
 
@@ -45,6 +45,16 @@ class Column:
             grown[: len(self._values)] = self._values
             self._values = grown
         return self._values
+
+    def copy(self) -> npt.NDArray[Any]:
+        """Return a copy of the values, up to the last that is not empty."""
+        filled = np.flatnonzero(self._values != self._empty)
+        return self._values[: int(filled[-1]) + 1 if len(filled) else 0].copy()
+
+    def take(self, values: npt.NDArray[Any]) -> None:
+        """Hold these values from id 0 on; only for an empty column."""
+        if len(values):
+            self.reach(len(values) - 1)[: len(values)] = values
 
     def get(self, at: int) -> int:
         """Return one value."""
@@ -85,6 +95,18 @@ class Groups:
         """Return the values of an id in the order in which they came."""
         first = self._first.get(at)
         return [first, *self._more.get(at, ())] if first else []
+
+    def columns(self) -> dict[str, Ints]:
+        """Return copies of what is held, for add_columns()."""
+        pairs = [(at, value) for at, values in self._more.items() for value in values]
+        more = np.array(pairs, np.int64).reshape(-1, 2)
+        return {"first": self._first.copy(), "more_at": more[:, 0], "more": more[:, 1]}
+
+    def add_columns(self, columns: Mapping[str, Ints]) -> None:
+        """Take in what columns() gave; only into empty groups."""
+        self._first.take(columns["first"])
+        for at, value in zip(columns["more_at"].tolist(), columns["more"].tolist(), strict=True):
+            self.add(at, value)
 
     def firsts(self, highest: int) -> Ints:
         """Return the column of first values, 0 for none."""
@@ -335,9 +357,27 @@ class EdgeIndex:
 
     # After a restart ----------------------------------------------------------
 
+    def columns(self) -> dict[str, Ints]:
+        """Return copies of what accesses told, for add_columns()."""
+        return {
+            "last_write": self._last_write.copy(),
+            "first_seen": self._first_seen.copy(),
+            "was_read": self._was_read.copy(),
+        } | {f"writers_{name}": each for name, each in self._writers.columns().items()}
+
+    def add_columns(self, columns: Mapping[str, Ints]) -> None:
+        """Take in what columns() gave; only into an empty index. Raises KeyError."""
+        self._last_write.take(columns["last_write"])
+        self._first_seen.take(columns["first_seen"])
+        self._was_read.take(columns["was_read"])
+        prefix = "writers_"
+        self._writers.add_columns(
+            {name.removeprefix(prefix): columns[name] for name in columns if prefix in name}
+        )
+
     def restore_seen(self, version_id: Ints, first_ns: Ints, was_read: Ints) -> None:
         """Take in, per version, when it was seen first and whether it was read (0 or 1)."""
         if len(version_id):
             highest = int(version_id.max())
-            self._first_seen.reach(highest)[version_id] = first_ns
-            self._was_read.reach(highest)[version_id] = was_read
+            np.minimum.at(self._first_seen.reach(highest), version_id, first_ns)
+            np.maximum.at(self._was_read.reach(highest), version_id, was_read.astype(np.int8))

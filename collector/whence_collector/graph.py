@@ -9,12 +9,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from whence_collector.edge_arrays import PIPE_NS
-from whence_collector.lineage import Lineage, Reached
+from whence_collector.lineage import Lineage
 from whence_collector.path_classes import PathClasses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from whence_collector.reached import Closure
     from whence_collector.store import Reader
 
 COUNTED = "SELECT (SELECT max(revision) FROM lineage_revision), count(*) FROM run_dependency"
@@ -49,12 +50,12 @@ class Graph:
                 self._begin_anew(revision)
                 self._load(reader)
 
-    def upstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+    def upstream(self, starts: Mapping[str, int]) -> Closure:
         """Return the runs that the starts came from: see Lineage.upstream."""
         with self._lock:
             return self._lineage.upstream(starts)
 
-    def downstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+    def downstream(self, starts: Mapping[str, int]) -> Closure:
         """Return the runs that came from the starts: see Lineage.downstream."""
         with self._lock:
             return self._lineage.downstream(starts)

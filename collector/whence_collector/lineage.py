@@ -1,18 +1,21 @@
 """Which runs came before or after a run: a closure that respects time, in memory. Pure.
 
 A parent's inputs count only if first read before the last write of what was taken from it; so
-each run is reached with a bound, and the widest bound over all ways counts. The walk takes a whole
-rim of runs at a time, as arrays, and goes on from those whose bound it widened.
+each run is reached with a bound, and the widest bound over all ways counts. The walk is done in
+machine code (native_walk.py). Where that was not built it takes a whole rim of runs at a time, as
+arrays, and goes on from those whose bound it widened: the same answer, ten times as late.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whence_collector.edge_arrays import PIPE_NS, Columns, EdgeArrays
+from whence_collector.native_walk import NOT_REACHED, native_walk
+from whence_collector.reached import Closure, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
 ALWAYS = 2**63 - 1  # the bound that lets everything count, Unix ns
 FEW = 4  # runs of a rim that are quicker one by one
-_NOT_REACHED = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,6 @@ class Edge:
     parent: str
     read_ns: int
     written_ns: int | None
-
-
-class Reached(NamedTuple):
-    """How a run is reached: the bound on its own reads (or writes), steps away, and by a file."""
-
-    bound_ns: int
-    hops: int
-    by_file: bool
 
 
 class Lineage:
@@ -65,39 +59,46 @@ class Lineage:
         columns = self._numbers(children), self._numbers(parents)
         self._edges.add(Columns(*columns, read_ns, written_ns))
 
-    def upstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+    def upstream(self, starts: Mapping[str, int]) -> Closure:
         """Return the runs that the starts came from, starts included with 0 hops.
 
         starts holds, per run, the time before which its reads count (ALWAYS for all of them).
         """
         return self._walk(starts, up=True)
 
-    def downstream(self, starts: Mapping[str, int]) -> dict[str, Reached]:
+    def downstream(self, starts: Mapping[str, int]) -> Closure:
         """Return the runs that came from the starts, starts included with 0 hops.
 
         starts holds, per run, the time after which its writes count (0 for all of them).
         """
         return self._walk(starts, up=False)
 
-    def _walk(self, starts: Mapping[str, int], *, up: bool) -> dict[str, Reached]:
+    def _walk(self, starts: Mapping[str, int], *, up: bool) -> Closure:
         known = {run_id: bound for run_id, bound in starts.items() if run_id in self._number}
         rim = np.array([self._number[run_id] for run_id in known], np.int64)
         sign = 1 if up else -1  # downstream the least time is the widest bound
-        bounds = np.full(len(self._names), _NOT_REACHED)
-        self._noted = np.zeros(len(self._names), np.int64)
-        bounds[rim] = np.array(list(known.values()), np.int64) * sign
-        self._widen(bounds, rim, up=up)
-        hops, by_file = self._measure(bounds, rim, up=up)
-        at = np.flatnonzero(bounds != _NOT_REACHED)
-        found = {run_id: Reached(bound, 0, by_file=True) for run_id, bound in starts.items()}
-        columns = (each.tolist() for each in (bounds[at] * sign, hops[at], by_file[at]))
-        names = map(self._names.__getitem__, at.tolist())
-        found.update(zip(names, map(Reached._make, zip(*columns, strict=True)), strict=True))
-        return found
-
-    def _widen(self, bounds: Ints, rim: Ints, *, up: bool) -> None:
-        """Raise the bounds of all that can be reached from the rim to their greatest values."""
+        bounds = np.array(list(known.values()), np.int64) * sign
         sides = tuple(self._edges.sides(up=up))
+        walk = native_walk() or self._walk_arrays
+        rows = walk(sides, len(self._names), rim, bounds)
+        if not up:
+            rows = Rows(rows.run, -rows.bound_ns, rows.hops, rows.by_file)
+        unknown = {run_id: bound for run_id, bound in starts.items() if run_id not in known}
+        return Closure(self._names, rows, unknown)
+
+    def _walk_arrays(self, sides: Sequence[Side], runs: int, rim: Ints, starts: Ints) -> Rows:
+        """Do as native_walk does."""
+        bounds = np.full(runs, NOT_REACHED)
+        self._noted = np.zeros(runs, np.int64)
+        bounds[rim] = starts
+        self._widen(sides, bounds, rim)
+        hops, by_file = self._measure(sides, bounds, rim)
+        at = np.flatnonzero(bounds != NOT_REACHED)
+        at = at[np.argsort(hops[at], kind="stable")]
+        return Rows(at, bounds[at], hops[at], by_file[at])
+
+    def _widen(self, sides: Sequence[Side], bounds: Ints, rim: Ints) -> None:
+        """Raise the bounds of all that can be reached from the rim to their greatest values."""
         while len(rim):
             rim = (
                 self._widened(sides, bounds, rim)
@@ -120,9 +121,8 @@ class Lineage:
             reached.append(other[wider])
         return self._each_once(reached)
 
-    def _measure(self, bounds: Ints, rim: Ints, *, up: bool) -> tuple[Ints, Flags]:
+    def _measure(self, sides: Sequence[Side], bounds: Ints, rim: Ints) -> tuple[Ints, Flags]:
         """Count the fewest steps to each run along edges that its bound admits."""
-        sides = tuple(self._edges.sides(up=up))
         hops = np.full(len(bounds), -1)
         by_file = np.zeros(len(bounds), np.bool_)
         hops[rim], by_file[rim] = 0, True

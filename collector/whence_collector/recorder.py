@@ -39,6 +39,12 @@ class Deriving(Protocol):
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Take in rows that were just appended."""
 
+    def begin(self, writer: Writer) -> None:
+        """Begin a transaction; memory and tables agree."""
+
+    def close(self, writer: Writer) -> None:
+        """Leave behind what the next start is quicker with; memory and tables agree."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -100,6 +106,7 @@ class Recorder:
         """Read where the database stands, if memory may differ; begins every transaction."""
         if self._trusted and self._deriver:
             self._trusted = False
+            self._deriver.begin(writer)
             return
         for space in (self._paths, self._processes, self._versions, self._artifacts):
             space.resume(writer)
@@ -110,6 +117,11 @@ class Recorder:
             self._digested.add(fingerprint([stored["version_id"].astype(np.uint64)]))
             self._loaded = True
         self._deriver = self._make_deriver(writer)
+
+    def close(self, writer: Writer) -> None:
+        """Have the deriver leave behind what the next start is quicker with."""
+        if self._trusted and self._deriver:
+            self._deriver.close(writer)
 
     def committed(self) -> None:
         """Take in that the transaction is committed; only called between transactions."""

@@ -18,6 +18,7 @@ from whence_collector.run_state import Environment
 if TYPE_CHECKING:
     from whence_collector.captures import Gap
     from whence_collector.edges import EdgeIndex
+    from whence_collector.index_file import Kept
     from whence_collector.resolved import LossRow
     from whence_collector.runs import RunBook
     from whence_collector.store import Writer
@@ -130,17 +131,26 @@ def restore_book(book: RunBook, writer: Writer) -> None:
     )
 
 
-def restore_index(index: EdgeIndex, writer: Writer) -> None:
-    """Put back who wrote what, and which content it is."""
+def restore_index(index: EdgeIndex, kept: Kept | None, writer: Writer) -> None:
+    """Put back who wrote what, and which content it is.
+
+    kept is what an earlier collector had in memory; of the accesses only the later ones are read.
+    """
+    if kept is not None:
+        index.add_columns(kept.columns)
+    after = (kept.row if kept else -1,)
     writes = writer.arrays(
         "SELECT process_id, version_id, max(last_unix_ns) AS last_ns FROM access "
-        "WHERE version_id != 0 AND (op IN (2, 5) OR flags & 2 != 0) "
-        "GROUP BY process_id, version_id ORDER BY min(first_unix_ns)"
+        "WHERE rowid > ? AND version_id != 0 AND (op IN (2, 5) OR flags & 2 != 0) "
+        "GROUP BY process_id, version_id ORDER BY min(first_unix_ns)",
+        after,
     )
     index.add_writes(*(writes[name] for name in ("process_id", "version_id", "last_ns")))
     seen = writer.arrays(
         "SELECT version_id, min(first_unix_ns) AS first_ns, "
-        "max((op IN (1, 3, 4))::BIGINT) AS was_read FROM access GROUP BY version_id"
+        "max((op IN (1, 3, 4))::BIGINT) AS was_read FROM access WHERE rowid > ? "
+        "GROUP BY version_id",
+        after,
     )
     index.restore_seen(seen["version_id"], seen["first_ns"], seen["was_read"])
     digests = writer.arrays(

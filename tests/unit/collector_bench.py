@@ -35,6 +35,12 @@ class Witness:
         )
         assert [path for (path,) in stored] == list(paths)
 
+    def begin(self, writer: Writer) -> None:
+        """Nothing to look after."""
+
+    def close(self, writer: Writer) -> None:
+        """Nothing to leave behind."""
+
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Keep the batch; its rows must be stored by now."""
         stored = writer.rows("SELECT count(*) FROM access")[0][0]

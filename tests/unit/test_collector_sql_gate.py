@@ -29,6 +29,12 @@ class NoDeriver:
     def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
         """Leave paths without a class."""
 
+    def begin(self, writer: Writer) -> None:
+        """Nothing to look after."""
+
+    def close(self, writer: Writer) -> None:
+        """Nothing to leave behind."""
+
     def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
         """Leave the derived tables empty."""
 

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from whence_collector import edge_arrays, lineage
-from whence_collector.lineage import ALWAYS, Edge, Lineage, Reached
+from whence_collector.lineage import ALWAYS, Edge, Lineage
+from whence_collector.native_walk import native_walk
+from whence_collector.reached import Reached
 from whence_collector.store import Store
 
 if TYPE_CHECKING:
@@ -74,8 +76,18 @@ def in_sql(store: Store, edges: list[Edge], question: str, bound: int) -> dict[s
     return store.write(ask).result()
 
 
+@pytest.fixture(params=["machine code", "arrays"])
+def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Ask the graph by the walk that was built, and by the one that needs no building."""
+    assert native_walk() is not None, "make -C collector/native"
+    if request.param == "arrays":
+        monkeypatch.setattr(lineage, "native_walk", lambda: None)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("walk")
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(edges=EDGES, bound=st.integers(0, 30))
 def test_closures_agree_with_sql(store: Store, edges: list[Edge], bound: int) -> None:
@@ -87,6 +99,7 @@ def test_closures_agree_with_sql(store: Store, edges: list[Edge], bound: int) ->
     assert in_sql(store, edges, DOWN, bound) == down
 
 
+@pytest.mark.usefixtures("walk")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(EDGES, max_size=4), bound=st.integers(0, 30), few=st.sampled_from([0, 1, 4]))
 def test_edges_that_come_later_count_as_those_that_were_there(

@@ -1,0 +1,1 @@
+"""Holds what `make -C collector/native` builds."""
