@@ -92,9 +92,7 @@ async def serve(
     store = await asyncio.to_thread(Store, config.database)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, store.close)
-        recorder = Recorder(parts.make_deriver, time.time_ns)
-        await asyncio.wrap_future(store.write(recorder.open))
-        recorder.committed()
+        recorder = await _recorder(store, parts)
         stack.push_async_callback(_close_recorder, store, recorder)
         # Rows make no cycles, and looking for them was a twentieth of ingest.
         gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -150,6 +148,14 @@ async def _until(stopping: asyncio.Event, committing: asyncio.Task[None]) -> Non
 
 async def _as_coroutine(task: Callable[[], Awaitable[None]]) -> None:
     await task()
+
+
+async def _recorder(store: Store, parts: Parts) -> Recorder:
+    """Return the writer's memory as the database has it."""
+    recorder = Recorder(parts.make_deriver, time.time_ns)
+    await asyncio.wrap_future(store.write(recorder.open))
+    recorder.committed()
+    return recorder
 
 
 async def _close_recorder(store: Store, recorder: Recorder) -> None:
