@@ -108,6 +108,8 @@ static __always_inline bool in_scope(struct task_struct *task)
 {
 	bool inside = config.cgroup_count == 0;
 
+	if (is_asleep())
+		return false;
 	for (int i = 0; i < SCOPE_CGROUPS && i < config.cgroup_count; i++)
 		if (bpf_current_task_under_cgroup(&scope_cgroups, i) == 1)
 			inside = true;

@@ -10,6 +10,23 @@
 /* A section of its own: the loader finds the one variable at offset 0. */
 const volatile struct whence_config config SEC(".rodata.config") = {};
 
+/* The same: whenced writes it whole. */
+struct whence_control control SEC(".data.control") = {};
+
+static __always_inline bool is_asleep(void)
+{
+	return *(volatile __u32 *)&control.asleep;
+}
+
+/* A record found no room: is anybody there to make some? */
+static __always_inline void doze(__u64 now_ns)
+{
+	__u64 alive_ns = *(volatile __u64 *)&control.alive_ns;
+
+	if (alive_ns && now_ns > alive_ns + WHENCE_PATIENCE_NS)
+		control.asleep = 1;
+}
+
 /*
  * Rings by importance. None can crowd out another: a flood of touches leaves the
  * life of processes its room, and a flood of names the touches theirs. The sizes
@@ -269,8 +286,10 @@ static __always_inline struct whence_record *begin_record_at(__u16 kind, __u32 c
 	++*sequence;
 	record = reserve(class);
 	count(class, record);
-	if (!record)
+	if (!record) {
+		doze(now_ns);
 		return NULL;
+	}
 	__builtin_memset(record, 0, sizeof(*record));
 	record->sequence = *sequence;
 	record->cpu = bpf_get_smp_processor_id();

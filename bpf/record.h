@@ -254,6 +254,19 @@ struct whence_config {
 	__u64 cgroup_ids[8];	/* of scope_cgroups, for tasks other than current */
 };
 
+/*
+ * Between whenced and programs that outlive it. When a record finds no room and
+ * nobody has been there for WHENCE_PATIENCE_NS, the programs fall asleep: from
+ * then on nothing is observed, and a job pays for one look at this.
+ */
+struct whence_control {
+	__u64 alive_ns;		/* boot clock, when whenced was last there */
+	__u32 asleep;
+	__u32 unused;
+};
+
+#define WHENCE_PATIENCE_NS (60ULL * 1000 * 1000 * 1000)
+
 /* Conservation counters, one set per class. */
 enum whence_class {
 	WHENCE_CLASS_LIFE,	/* fork, exec, exit, seen */

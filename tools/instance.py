@@ -323,7 +323,8 @@ def stop(instance: Instance, program: Program) -> bool:
     try:
         # The id may have been given away between the look and the handle.
         if start_ticks(started.pid) == started.start_ticks:
-            end(handle)
+            # An interrupt ends the daemon's capture with it; SIGTERM leaves that to the next one.
+            end(handle, signal.SIGINT if program.module == DAEMON.module else signal.SIGTERM)
             reap(started.pid)
     finally:
         os.close(handle)
@@ -331,9 +332,9 @@ def stop(instance: Instance, program: Program) -> bool:
     return True
 
 
-def end(handle: int) -> None:
+def end(handle: int, how: signal.Signals = signal.SIGTERM) -> None:
     """Ask the process behind a pidfd to end, insist after STOP_SECONDS."""
-    for order, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+    for order, patience in ((how, STOP_SECONDS), (signal.SIGKILL, 5.0)):
         try:
             signal.pidfd_send_signal(handle, order)
         except ProcessLookupError:
@@ -348,4 +349,16 @@ def bring_down(instance: Instance) -> list[str]:
         return []
     with only_one(instance):
         # The daemon first: what it still holds goes to a collector that lives.
-        return [program.name for program in (DAEMON, COLLECTOR) if stop(instance, program)]
+        stopped = [program.name for program in (DAEMON, COLLECTOR) if stop(instance, program)]
+        detach(instance)
+        return stopped
+
+
+def detach(instance: Instance) -> None:
+    """End a capture that goes on although its daemon was killed."""
+    if not (instance.data_dir / "daemon" / "journal").is_dir():
+        return
+    words = ["-m", DAEMON.module, "--detach", "--data-dir", str(instance.data_dir)]
+    subprocess.run(
+        [instance.python, *words], env=instance.environment, stdout=subprocess.DEVNULL, check=False
+    )

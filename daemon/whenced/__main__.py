@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 from whenced import config, host, kernel_side, plan
 from whenced.data_dir import claimed
-from whenced.errors import ConfigError, LoadFailed, NoBtf, NotRoot, WhencedError, exit_code
+from whenced.errors import (
+    ConfigError,
+    DataDirBusy,
+    LoadFailed,
+    NoBtf,
+    NotRoot,
+    WhencedError,
+    exit_code,
+)
 from whenced.libbpf import BpfError
 
 if TYPE_CHECKING:
@@ -36,6 +44,9 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     config.add_flags(parser)
     parser.add_argument("--check", action="store_true", help="test this host, then exit")
+    parser.add_argument(
+        "--detach", action="store_true", help="end a capture that goes on without a daemon, exit"
+    )
     parser.add_argument("--json", action="store_true", help="with --check: one JSON document")
     return parser.parse_args(argv)
 
@@ -94,20 +105,28 @@ def _run(settings: Settings) -> None:
         rest.start()
         stack.callback(rest.join)
         try:
-            side = kernel_side.begin(settings, made, stack)
+            side = kernel_side.begin(settings, made, stack, place)
         except BpfError as error:
             raise LoadFailed(f"the kernel refused the capture programs: {error}") from error
         wait_ms = round((time.monotonic() - began) * 1000)
-        log.info("capturing after %d ms", wait_ms)
-        number = place.number_start(_boot_id(), side.started_ns // 1_000_000_000)
+        what = "capturing" if side.found is None else "going on with the capture"
+        log.info("%s after %d ms", what, wait_ms)
         rest.join()
         from whenced.daemon import Daemon  # noqa: PLC0415 -- see above
 
-        Daemon(settings, place, replace(side, number=number, wait_ms=wait_ms), stack).run(settings)
+        Daemon(settings, place, replace(side, wait_ms=wait_ms), stack).run(settings)
 
 
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+def _detach(data_dir: Path) -> int:
+    """End a capture that no daemon goes on with; a daemon that lives is left alone."""
+    try:
+        with claimed(data_dir) as place:
+            ended = kernel_side.remove(place)
+    except DataDirBusy:
+        print("a daemon runs: its capture is left alone")
+        return 0
+    print("the capture has ended" if ended else "no capture went on without a daemon")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
+        if flags.detach:
+            return _detach(config.load(os.environ, vars(flags)).data_dir)
         if flags.check:
             config.load(os.environ, vars(flags))
             return _check(flags.json)

@@ -6,7 +6,7 @@ never drops a row in silence: what the sink refuses becomes a loss row of the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -115,11 +115,24 @@ class FlushPolicy:
         self._flushed_ns = now_ns
 
 
+Packed = tuple[int, bytes, int]  # number, payload, rows
+Note = Callable[[tuple[Packed, ...]], None]
+
+
 class Sink(Protocol):
     """Where closed batches go (spool.Spool)."""
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether batches of so many bytes would be taken now."""
+
+    def refuse(self, rows: int) -> None:
+        """Count a batch that is not handed over."""
+
     def put(self, number: int, payload: bytes, rows: int) -> bool:
         """Take a batch; False when there is no room for it anywhere."""
+
+    def unwritten(self) -> list[Packed]:
+        """Batches that are in memory alone."""
 
     def take_lost(self) -> dict[str, int]:
         """Rows lost since the last call, by reason."""
@@ -135,32 +148,52 @@ class Outbox:
         self._kept = 0
         self._lost: dict[str, int] = {}
 
-    def flush(self, now_ns: int, wall_offset_ns: int) -> int:
+    def flush(self, now_ns: int, wall_offset_ns: int, note: Note | None = None) -> int:
         """Close and hand over all rows; gives the number of batches that were taken.
 
         ``now_ns`` is boot time. A refused batch leaves its number to the next one, so that the
-        numbering has no gap.
+        numbering has no gap. ``note`` is told of every batch before any is handed over.
         """
         self._add_lost(self._sink.take_lost())
         told = self._loss_rows(now_ns)
         self._builder.add_first(told)
-        taken = 0
+        packed: list[Packed] = []
+        size_bytes = 0
         while waiting := self._builder.rows:
             batch = self._builder.close(self._number, now_ns, wall_offset_ns)
             rows = waiting - self._builder.rows
-            if reason := self._hand_over(batch, rows):
+            payload = batch.SerializeToString()
+            if reason := self._refusal(payload, size_bytes):
+                self._sink.refuse(rows)
                 self._add_lost({reason: rows - len(told)})
             else:
-                taken += 1
+                packed.append((self._number, payload, rows))
+                size_bytes += len(payload)
                 self._taken(rows - len(told), now_ns if told else None)
             told = []
-        return taken
+        if note is not None:
+            note(tuple(packed))
+        for each in packed:
+            self._sink.put(*each)
+        return len(packed)
 
-    def _hand_over(self, batch: ingest_pb2.Batch, rows: int) -> str | None:
-        payload = batch.SerializeToString()
+    @property
+    def state(self) -> tuple[int, int, int, dict[str, int]]:
+        """What go_on() wants."""
+        return self._number, self._told_ns, self._kept, dict(self._lost)
+
+    def go_on(self, state: tuple[int, int, int, dict[str, int]]) -> None:
+        """Number on after batches of a process that is gone."""
+        self._number, self._told_ns, self._kept, self._lost = state
+
+    def unwritten(self) -> list[Packed]:
+        """Batches that are nowhere but in this process."""
+        return self._sink.unwritten()
+
+    def _refusal(self, payload: bytes, before_bytes: int) -> str | None:
         if len(payload) > MAX_MESSAGE_BYTES:
             return f"a row of {len(payload):,} bytes is larger than a message may be"
-        if not self._sink.put(self._number, payload, rows):
+        if not self._sink.has_room(before_bytes + len(payload)):
             return "the spool was full on disk and in memory"
         return None
 

@@ -71,6 +71,9 @@ class Settings:
     hasher_user: str | None = None
     # Days of a busy host without its collector, yet small on any disk that holds training data.
     spool_limit_bytes: int = 2 << 30
+    # The programs in the kernel go on when this process ends or dies, and the next one goes on with
+    # what they saw meanwhile: no gap. Off: capture ends with the process, and a gap is told.
+    keep_capturing: bool = True
     # Births, programs and ends, 264 bytes each: 63,550 bridge 4 s of 5,000 programs a second. Half
     # as much again is for what they were called with.
     life_ring_bytes: int = 16 << 20
@@ -306,6 +309,7 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "hasher_user": (_user, "the name of a user of this host"),
     "hash_share": (_share, "a part of one core from 0.01 to 1"),
     "spool_limit_bytes": (_whole(1 << 20, 1 << 50), "a number of bytes of at least 1048576"),
+    "keep_capturing": (_flag, "true or false"),
     "life_ring_bytes": _RING,
     "event_ring_bytes": _RING,
     "text_ring_bytes": _RING,

@@ -9,14 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import secrets
 import signal
 import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from whenced import priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
@@ -34,6 +33,7 @@ from whenced.inode_probe import InodeProbe
 from whenced.intake import boot_ns
 from whenced.job_desk import JobDesk
 from whenced.job_socket import JobSocket
+from whenced.journal import state_path
 from whenced.metrics import Metrics, Sources
 from whenced.metrics_socket import MetricsSocket
 from whenced.notify import Notifier
@@ -43,6 +43,7 @@ from whenced.processes import Processes
 from whenced.proof import Proof
 from whenced.proof_metrics import ProofMetrics
 from whenced.resolve import Resolver
+from whenced.resume import kept, layout
 from whenced.spool import Spool
 from whenced.taskstats import open_accounts
 from whenced.text import TextStore
@@ -54,6 +55,7 @@ from whenced.vouch import socket_of as vouch_socket
 if TYPE_CHECKING:
     from whenced.config import Settings
     from whenced.data_dir import DataDir
+    from whenced.journal import Found, Journal
     from whenced.kernel_side import KernelSide
 
 log: Final = logging.getLogger("whenced")
@@ -87,6 +89,15 @@ def _job_desk(processes: Processes, stack: ExitStack) -> JobDesk | None:
     return JobDesk(ear, processes)
 
 
+def _state(
+    side: KernelSide, place: DataDir, names: HostNames, resolver: Resolver
+) -> dict[str, Any]:
+    """The loop's state of a capture that goes on, else nothing."""
+    if side.found is None:
+        return {}
+    return kept(state_path(place.journal, side.found.generation), names, resolver)
+
+
 class Daemon:
     """The parts of one daemon; `stack` takes them apart in the reverse order."""
 
@@ -106,47 +117,65 @@ class Daemon:
             )
         )
         stack.callback(hasher.close)
-        epoch = secrets.token_hex(16)
+        epoch, started_ns = side.identity.epoch, side.identity.started_ns
         self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
         stack.callback(self.spool.close)
-        names = HostNames()
-        self.processes = Processes(names)
+        names, resolver = HostNames(), Resolver(InodeProbe(*probe_fds))
+        state = _state(side, place, names, resolver)
+        self.processes: Processes = state["observer"].processes if state else Processes(names)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
-        greeting = hello(side.plan, side.started_ns, vouch=voucher.greeting)
+        greeting = hello(side.plan, started_ns, vouch=voucher.greeting)
         self.uplink = Uplink(
             settings.address, greeting, self.spool, self.exclusion.leave_out_collector
         )
         self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
         stack.callback(self.metrics.close)
-        self.versions = Versions(
-            side.number,
+        self.versions: Versions = state.get("versions") or Versions(
+            side.identity.number,
             HashJobs(os.stat("/proc/self/ns/mnt").st_ino),  # noqa: PTH116 (a namespace, not a path)
         )
-        observer = Observer(
+        observer: Observer = state.get("observer") or Observer(
             self.processes,
             self.versions,
-            Resolver(InodeProbe(*probe_fds)),
+            resolver,
             PathScope.of(settings.scope.include_paths, settings.scope.exclude_paths),
         )
         builder = BatchBuilder(os.uname().nodename, greeting().boot_id, epoch)
-        outbox = Outbox(builder, self.spool, side.started_ns)
+        outbox = Outbox(builder, self.spool, started_ns)
         self.hasher = hasher
         self.gpus = self._gpu_watch(settings, place, stack, greeting().boot_id)
         whole_host = not (settings.scope.cgroups or settings.scope.uids)
-        self.proof = Proof(self.kernel, self.processes, side.started_ns, whole_host=whole_host)
+        self.proof: Proof = state.get("proof") or Proof(
+            self.kernel, self.processes, started_ns, whole_host=whole_host
+        )
+        self.proof.kernel = self.kernel
         self.loop = CaptureLoop(
             Parts(
-                self.kernel, TextStore(), observer, self.versions, hasher, builder, outbox,
-                FlushPolicy(), self.metrics, self._tidy, self.proof, self.gpus,
-                _job_desk(self.processes, stack),
+                self.kernel, state.get("texts") or TextStore(), observer, self.versions, hasher,
+                builder, outbox, state.get("policy") or FlushPolicy(), self.metrics, self._tidy,
+                self.proof, self.gpus, _job_desk(self.processes, stack), side.journal,
+                side.left_out, self._forget,
             ),
             side.intake,
         )  # fmt: skip
+        if side.journal is not None:
+            self._go_on(side.journal, side.found, state)
         self._keep_proving(settings, place)
         control = ControlSocket(place.socket, {"canary": self.canary, "status": self.status})
         stack.callback(control.close)
         _open_to_callers(voucher, settings.data_dir, stack)
+
+    def _go_on(self, journal: Journal, found: Found | None, state: dict[str, Any]) -> None:
+        """Go through what the daemon before this one had begun; the kernel's side waits for it."""
+        if found is None:
+            journal.told_layout(layout())
+            return
+        made = [batch for step in found.steps if step.flush for batch in step.flush.batches]
+        self.spool.go_on([*state.get("unwritten", ()), *made])
+        self.loop.go_on(found, state)
+        log.info("went on after %d steps and %d batches", len(found.steps), len(made))
+        found.steps.clear()
 
     def _listen(self) -> None:
         """Beside the start, which does not wait for it: the kernel's accounts of tasks."""
@@ -182,7 +211,18 @@ class Daemon:
         if self.notifier.watchdog_s is not None:
             self.notifier.tell("WATCHDOG=1")
         self.exclusion.refresh()
-        for process in self.processes.forget_ended(now_ns, self.loop.settled_ns):
+        if self.side.intake.is_deserted:
+            self._give_up()
+        self._forget(now_ns, self.loop.settled_ns)
+
+    def _give_up(self) -> NoReturn:
+        """Begin anew: what happened since the programs fell asleep is told as a gap."""
+        log.error("nothing was taken from the programs for a minute: beginning anew")
+        self.kernel.end()
+        os._exit(1)
+
+    def _forget(self, now_ns: int, settled_ns: int) -> None:
+        for process in self.processes.forget_ended(now_ns, settled_ns):
             self.versions.out.forget_process(process)
 
     def status(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -209,15 +249,16 @@ class Daemon:
 
     def run(self, settings: Settings) -> None:
         """Capture until a signal."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.loop.stop())
+        # A stop is most often the first half of a restart; a person at a terminal means the end.
+        signal.signal(signal.SIGTERM, lambda *_: self._stop(is_last=self.side.journal is None))
+        signal.signal(signal.SIGINT, lambda *_: self._stop(is_last=True))
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER)
         priority.set_nice(priority.PATIENT)  # and of the threads that begin from here
         with ExitStack() as stack:
             self._serve_metrics(settings, stack)
             self.uplink.start()
-            later_ns = boot_ns() - self.side.started_ns
+            later_ns = boot_ns() - self.side.identity.started_ns
             log.info("all parts work %d ms after the programs", later_ns // 1_000_000)
             threading.Thread(target=self._prove, name="proof", daemon=True).start()
             threading.Thread(target=self._listen, name="accounts", daemon=True).start()
@@ -226,6 +267,13 @@ class Daemon:
             self.loop.run()
             self.notifier.tell("STOPPING=1")
             self.uplink.stop()
+        if self.loop.is_last and self.side.journal is not None:
+            self.kernel.end()
+            self.side.journal.remove()
+
+    def _stop(self, *, is_last: bool) -> None:
+        self.loop.is_last = is_last
+        self.loop.stop()
 
     def _serve_metrics(self, settings: Settings, stack: ExitStack) -> None:
         if settings.metrics_socket is not None:

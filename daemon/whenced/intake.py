@@ -10,21 +10,18 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from whenced import priority
-from whenced.record import Kind
+from whenced.load_queue import Load, LoadQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from whenced.loader import Capture
     from whenced.record import Rows
-
-    RawText = tuple[int, int, int, int, bytes]
+    from whenced.rings import Turn
 
 _SECOND_NS: Final = 1_000_000_000
 # Between two drains at least: under load a wake-up per record would cost more than the records.
@@ -39,8 +36,6 @@ _SWAP_ROWS: Final = 1 << 15
 # How old the number of its rows may be: asking costs as much as 50 touches, and the other half
 # of the table is not filled in this time.
 _ROWS_FRESH_NS: Final = 50_000_000
-# Handed over at once: about 0.1 s of the loop's work, so that hash jobs leave in between.
-LOAD_ROWS: Final = 2_000
 # What a flood may make the daemon hold: 31 MB of records, and about half as much of texts.
 HELD_ROWS: Final = 120_000
 # When that is held, of births and ends so many more: their ring is emptied whatever the others do.
@@ -56,40 +51,53 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Texts, then records that name them or earlier ones, then counts that belong after these.
+class Notes(Protocol):
+    """Where what was taken is written down before the kernel side may forget it (journal.py)."""
 
-    What is None was not part of it; of a drain in several loads, the first holds all texts.
-    """
+    def turn(self, turn: Turn, taken_ns: int, positions: tuple[int, ...]) -> None:
+        """Note what was read out of the rings, up to where."""
 
-    rows: Rows | None = None
-    texts: Iterable[RawText] | None = None
-    uses: tuple[Rows, Rows] | None = None
-    # No record of before the look was left in a ring: each text was named by now or soon will be.
-    is_whole: bool = True
-    # A process ended before the counts were taken: somebody may ask soon.
-    is_urgent: bool = False
-    taken_ns: int = 0
-    # Boot ns up to which this and earlier loads hold everything; 0: not known.
-    settled_ns: int = 0
+    def retired(self, keys: Rows, uses: Rows, table: int) -> None:
+        """Note what a table held that is about to be emptied."""
+
+    def counted(self, taken_ns: int, settled_ns: int) -> None:
+        """Note that the retired table has its place among the records."""
+
+
+class Memory:
+    """Notes nothing: a death of this process loses what it holds."""
+
+    def turn(self, turn: Turn, taken_ns: int, positions: tuple[int, ...]) -> None:
+        """Forget it."""
+
+    def retired(self, keys: Rows, uses: Rows, table: int) -> None:
+        """Forget it."""
+
+    def counted(self, taken_ns: int, settled_ns: int) -> None:
+        """Forget it."""
 
 
 class Intake:
     """Takes from the kernel side, keeps, and gives by take(); readable at fileno() when it has."""
 
     def __init__(
-        self, kernel: Capture, clock_ns: Callable[[], int], held_rows: int = HELD_ROWS
+        self,
+        kernel: Capture,
+        clock_ns: Callable[[], int],
+        held_rows: int = HELD_ROWS,
+        notes: Notes | None = None,
     ) -> None:
         self._kernel, self._limit_rows = kernel, held_rows
         self._clock_ns = clock_ns
-        self._loads: deque[Load] = deque()
-        self._lock = threading.Lock()
-        self._held_rows = 0
+        self.queue = LoadQueue()
+        self.lock = threading.Lock()  # of the queue and the notes about it
+        self._notes: Notes = notes or Memory()
         self._swapped_ns = clock_ns()
         self._asked_ns = -_ROWS_FRESH_NS
         self._created = 0
-        self._exit_seen = False
+        self._beaten_ns = 0
+        # The programs slept: nobody took what they said for a minute, not even this.
+        self.is_deserted = False
         # Boot ns up to which everything was given by take(); of the table when it was empty.
         self.settled_ns = self._quiet_ns = 0
         self._ready_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -103,17 +111,17 @@ class Intake:
     @property
     def held_rows(self) -> int:
         """Records that wait to be taken."""
-        return self._held_rows
+        return self.queue.held_rows
 
     @property
     def held_share(self) -> float:
         """How much of the memory for records is in use, 0 to 1."""
-        return self._held_rows / self._limit_rows
+        return self.queue.held_rows / self._limit_rows
 
     def waited_ns(self, now_ns: int) -> int:
         """How long the oldest load waits to be taken."""
         with suppress(IndexError):  # another thread may take the last one
-            return now_ns - self._loads[0].taken_ns
+            return now_ns - (self.queue.oldest_ns or now_ns)
         return 0
 
     def start(self) -> None:
@@ -144,31 +152,32 @@ class Intake:
         """Return the oldest load, None when there is none; without a thread, look first."""
         if self._thread is None:
             self.pump(now_ns)
-        with self._lock:
-            if not self._loads:
+        with self.lock:
+            if not len(self.queue):
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._ready_fd)
                 self.settled_ns = max(self.settled_ns, self._quiet_ns)
                 return None
-            load = self._loads.popleft()
+            load = self.queue.pop()
             self.settled_ns = max(self.settled_ns, load.settled_ns)
-            if load.rows is not None:
-                self._held_rows -= len(load.rows)
             return load
 
     def pump(self, now_ns: int, *, last: bool = False) -> None:
         """Take what is there; retire the table of counts when that is due."""
-        with self._lock:
-            drained = self._held_rows < self._limit_rows or last
+        with self.lock:
+            if now_ns - self._beaten_ns > _SECOND_NS:
+                self._beaten_ns = now_ns
+                self.is_deserted = self.is_deserted or not self._kernel.stay_awake(now_ns)
+            drained = self.queue.held_rows < self._limit_rows or last
             if drained:
                 self._drain(now_ns, last=last)
-            elif self._kernel.rings.held_rows < LIFE_ROWS:
-                self._kernel.rings.take_life()
-            if self._is_swap_due(now_ns, last):
+            elif self.queue.sorter.held_rows < LIFE_ROWS:
+                self._take(self._kernel.rings.read_life(), now_ns)
+            if self.queue.retired is not None or self._is_swap_due(now_ns, last):
                 self._swap(now_ns, last=last)
             elif drained and self._asked_ns == now_ns and not self._created:
-                self._quiet_ns = min(now_ns, self._kernel.rings.frontier_ns)
-            if self._loads:
+                self._quiet_ns = min(now_ns, self.queue.sorter.frontier_ns)
+            if len(self.queue):
                 os.eventfd_write(self._ready_fd, 1)
 
     def _run(self) -> None:
@@ -177,54 +186,50 @@ class Intake:
         for fd in (*self._kernel.rings.fds, self._stop_fd):
             ready.register(fd, select.POLLIN)
         while True:
-            wait_ns = _SWAP_URGENT_NS if self._exit_seen else _SWAP_NS
-            if self._kernel.rings.held_rows:
+            wait_ns = _SWAP_URGENT_NS if self.queue.exit_seen else _SWAP_NS
+            if self.queue.sorter.held_rows:
                 wait_ns = 0  # their turn comes with the next look
             found = [fd for fd, _ in ready.poll(wait_ns // 1_000_000)]
             if self._stop_fd in found:
                 return
-            held = self._held_rows
+            held = self.queue.held_rows
             self.pump(self._clock_ns())
-            flooded = self._held_rows - held > _FLOOD_ROWS
+            flooded = self.queue.held_rows - held > _FLOOD_ROWS
             time.sleep(_FLOOD_PACE_S if flooded else _PACE_S)
 
     def _drain(self, now_ns: int, *, last: bool = False) -> None:
         """Take records in the order in which they happened, with their texts."""
-        looked_ns = self._clock_ns()
-        rows, texts = self._kernel.rings.take(looked_ns, last=last)
-        is_whole = self._kernel.rings.frontier_ns >= looked_ns
-        if not len(rows):
-            if early := list(texts):  # their records are on their way
-                self._loads.append(Load(texts=early, is_whole=is_whole, taken_ns=now_ns))
-            return
-        self._exit_seen = self._exit_seen or bool((rows["kind"] == Kind.EXIT).any())
-        self._held_rows += len(rows)
-        for begin in range(0, len(rows), LOAD_ROWS):
-            part = rows[begin : begin + LOAD_ROWS]
-            load = Load(part, None if begin else texts, is_whole=is_whole, taken_ns=now_ns)
-            self._loads.append(load)
+        self._take(self._kernel.rings.read(self._clock_ns(), last=last), now_ns)
+
+    def _take(self, turn: Turn, now_ns: int) -> None:
+        """What was read is written down first, then the kernel side may forget it."""
+        self._notes.turn(turn, now_ns, self._kernel.rings.positions)
+        self._kernel.rings.release()
+        self.queue.turn(turn, now_ns)
 
     def _is_swap_due(self, now_ns: int, last: bool) -> bool:
         waited_ns = now_ns - self._swapped_ns
-        due = last or waited_ns > (_SWAP_URGENT_NS if self._exit_seen else _SWAP_NS)
+        due = last or waited_ns > (_SWAP_URGENT_NS if self.queue.exit_seen else _SWAP_NS)
         if not due and now_ns - self._asked_ns < _ROWS_FRESH_NS:
             return False
         self._asked_ns = now_ns
         created = self._created = self._kernel.rows_since_swap()
         if not created:
-            self._exit_seen = False  # a process without counts, as a subshell
+            self.queue.exit_seen = False  # a process without counts, as a subshell
         return created > _SWAP_ROWS or (due and created > 0)
 
     def _swap(self, now_ns: int, *, last: bool = False) -> None:
         """Retire the table. Touches that precede its rows are drained first."""
-        uses, retired_ns = self._kernel.swap_uses(), self._clock_ns()
+        if self.queue.retired is None:
+            self.queue.retired = self._kernel.swap_uses(self._notes.retired)
+        retired_ns = self._clock_ns()
         for look in range(_LOOKS):
             self._drain(now_ns, last=last)
-            if self._kernel.rings.frontier_ns >= retired_ns:
+            if self.queue.sorter.frontier_ns >= retired_ns:
                 break
             time.sleep(_LOOK_S * bool(look))
-        settled_ns = min(now_ns, self._kernel.rings.frontier_ns)
-        self._loads.append(
-            Load(uses=uses, is_urgent=self._exit_seen, taken_ns=now_ns, settled_ns=settled_ns)
-        )
-        self._swapped_ns, self._exit_seen = now_ns, False
+        settled_ns = min(now_ns, self.queue.sorter.frontier_ns)
+        taken_ns = max(now_ns, retired_ns)  # what is counted happened before
+        self._notes.counted(taken_ns, settled_ns)
+        self.queue.counted(taken_ns, settled_ns)
+        self._swapped_ns = now_ns

@@ -69,6 +69,14 @@ class JobDesk:
         """Rows that take_rows() would give."""
         return len(self._rows)
 
+    def rows_since(self, waiting: int) -> list[TagRow | MetricRow]:
+        """Rows that came after there were so many."""
+        return self._rows[waiting:]
+
+    def put_back(self, rows: Iterable[TagRow | MetricRow]) -> None:
+        """Take rows that a process which is gone had made."""
+        self._rows += rows
+
     def take_rows(self) -> list[TagRow | MetricRow]:
         """Return the rows since the last call."""
         rows, self._rows = self._rows, []

@@ -24,6 +24,9 @@ _WARNING_BYTES: Final = 4096
 # fill less and leave it 0.
 _PROG_INFO_BYTES: Final = 256
 _RECURSION_MISSES_AT: Final = 208
+# the same file, struct bpf_map_info (type, id, …) and enum bpf_attach_type
+_MAP_INFO_BYTES: Final = 88
+_TRACE_ITERATOR: Final = 28
 _BTF_KIND_TYPEDEF: Final = 8
 _BTF_KIND_STRUCT: Final = 4
 _BTF_KIND_FUNC: Final = 12
@@ -36,6 +39,11 @@ _FUNCTIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
     "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
     "bpf_object__next_map": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_object__next_program": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_program__name": (c_char_p, [c_void_p]),
+    "bpf_obj_pin": (c_int, [c_int, c_char_p]),
+    "bpf_obj_get": (c_int, [c_char_p]),
+    "bpf_link_create": (c_int, [c_int, c_int, c_int, c_void_p]),
     "bpf_map__fd": (c_int, [c_void_p]),
     "bpf_map__name": (c_char_p, [c_void_p]),
     "bpf_map__reuse_fd": (c_int, [c_void_p, c_int]),
@@ -50,6 +58,10 @@ _FUNCTIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "bpf_iter_create": (c_int, [c_int]),
     "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
     "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_map_lookup_batch": (
+        c_int,
+        [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
+    ),
     "bpf_map_lookup_and_delete_batch": (
         c_int,
         [c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p],
@@ -147,6 +159,39 @@ class Libbpf:
         while address:
             yield address, self._library.bpf_map__name(address).decode()
             address = self._library.bpf_object__next_map(handle, address)
+
+    def programs(self, handle: int) -> Iterator[tuple[str, int]]:
+        """Give (name, descriptor) of each program of an object that was loaded."""
+        address = self._library.bpf_object__next_program(handle, None)
+        while address:
+            fd = int(self._library.bpf_program__fd(address))
+            if fd >= 0:
+                yield self._library.bpf_program__name(address).decode(), fd
+            address = self._library.bpf_object__next_program(handle, address)
+
+    def iterate(self, program_fd: int) -> int:
+        """Return a descriptor from which an iterator program's output is read."""
+        link = self.call("bpf_link_create", program_fd, 0, _TRACE_ITERATOR, None)
+        try:
+            return self.call("bpf_iter_create", link)
+        finally:
+            os.close(link)
+
+    def object_id(self, fd: int) -> int:
+        """The kernel's number of a map, which no other map of this boot has."""
+        info = ctypes.create_string_buffer(_MAP_INFO_BYTES)
+        size = c_uint32(_MAP_INFO_BYTES)
+        self.call("bpf_obj_get_info_by_fd", fd, info, byref(size))
+        return int.from_bytes(info.raw[4:8], "little")
+
+    def read_batch(self, fd: int, keys: int, values: int, capacity: int) -> int:
+        """Read up to ``capacity`` rows of a hash map, which must hold no more; none is removed."""
+        taken = c_uint32(capacity)
+        out = ctypes.create_string_buffer(8)
+        result = self._library.bpf_map_lookup_batch(fd, None, out, keys, values, byref(taken), None)
+        if result < 0 and ctypes.get_errno() != 2:  # ENOENT: that was all
+            raise self._fail("bpf_map_lookup_batch")
+        return int(taken.value)
 
     def close_object(self, handle: int) -> None:
         """Free an object: its programs and maps, unless they are held elsewhere."""

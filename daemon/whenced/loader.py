@@ -6,7 +6,6 @@ the bytes mean is record.py's.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,20 +14,24 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from whenced.kernel_objects import KernelObjects
 from whenced.libbpf import BpfError, Libbpf
-from whenced.record import ALIVE, CLASSES, CONFIG, COUNT, LOSER, PROCESS, USE, USE_KEY
+from whenced.record import ALIVE, CLASSES, CONFIG, CONTROL, COUNT, LOSER, PROCESS, USE, USE_KEY
 from whenced.rings import Rings, Sizes
 from whenced.syscalls import work_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from whenced.journal import Kernel
+    from whenced.kernel_objects import Pins
     from whenced.plan import Plan
     from whenced.record import Rows
 
 _ZERO_KEY: Final = bytes(4)
 _DRAIN_ROWS: Final = 1 << 14
+_TABLE_ROWS: Final = 1 << 16  # bpf/maps.bpf.h struct use_table
 _ITERATOR_READ_BYTES: Final = 1 << 16
 
 
@@ -42,77 +45,89 @@ def object_path() -> Path:
 
 
 class Capture:
-    """The loaded kernel side. A context manager: leaving it detaches everything."""
+    """The kernel side. A context manager: leaving it detaches what is not kept."""
 
-    def __init__(self, library: Libbpf, plan: Plan, sizes: Sizes) -> None:
-        self._library = library
-        self._links: list[int] = []
-        self._object = library.pointer(
-            "cannot open the BPF programs",
-            "bpf_object__open_file",
-            os.fsencode(object_path()),
-            None,
-        )
-        try:
-            for name, size_bytes in asdict(sizes).items():
-                self._size(name, size_bytes)
-            self._configure(plan)
-            for name in plan.left_out:
-                library.call("bpf_program__set_autoload", self._program(name), False)
-            library.call("bpf_object__load", self._object)
-        except BpfError:
-            library.close_object(self._object)
-            raise
-        self._plan = plan
+    def __init__(self, library: Libbpf, plan: Plan, sizes: Sizes, pins: Pins | None = None) -> None:
+        """Load; with ``pins`` adopt what stands there, of exactly these programs and settings."""
+        self._library, self._plan = library, plan
+        self.configuration = _configuration(plan)
+        self._pins, named = pins, asdict(sizes)
+        self._folder: Path | None = None
+        if pins is not None:
+            self._folder = pins.folder(object_path(), self.configuration, named)
+        self.is_adopted = self._folder is not None and self._folder.is_dir()
+        if self.is_adopted and self._folder is not None:
+            self._objects = KernelObjects.adopt(library, self._folder)
+        else:
+            self._objects = KernelObjects.load(
+                library, object_path(), named, self.configuration, plan.left_out
+            )
+        self.is_closed = False
         self._stored_at_swap = 0
-        self._retired = self.map_fd("use_second")
-        self._active = self.map_fd("use_first")
+        self._tables = (self.map_fd("use_first"), self.map_fd("use_second"))
+        self._active = self._table_in_use() if self.is_adopted else 0
         self.rings = Rings(self.map_fd, sizes)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for link in self._links:
-            self._library.destroy_link(link)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything; once."""
+        self.is_closed = True
         self.rings.close()
-        self._library.close_object(self._object)
+        self._objects.close()
 
-    def _map(self, name: str) -> int:
-        what = f"no BPF map {name}"
-        return self._library.pointer(
-            what, "bpf_object__find_map_by_name", self._object, name.encode()
-        )
+    def go_on(self, known: Kernel) -> None:
+        """Read on where a process that is gone stopped."""
+        if known.positions:
+            self.rings.go_to(known.positions)
 
-    def _program(self, name: str) -> int:
-        what = f"no BPF program {name}"
-        return self._library.pointer(
-            what, "bpf_object__find_program_by_name", self._object, name.encode()
-        )
+    @property
+    def identity(self) -> int:
+        """What no other capture of this boot has, and an adopted one keeps."""
+        return self._library.object_id(self.map_fd("hot"))
 
-    def _size(self, name: str, entries: int) -> None:
-        self._library.call("bpf_map__set_max_entries", self._map(name), entries)
+    @property
+    def is_asleep(self) -> bool:
+        """Whether the programs gave up on a user space that was away too long."""
+        raw = self._library.look_up(self.map_fd(".data.control"), _ZERO_KEY, CONTROL.itemsize)
+        return bool(np.frombuffer(raw or bytes(CONTROL.itemsize), dtype=CONTROL)["asleep"][0])
+
+    def stay_awake(self, now_ns: int) -> bool:
+        """Tell the programs that somebody takes what they say; False when they sleep already."""
+        if self.is_asleep:
+            return False
+        control = np.zeros(1, dtype=CONTROL)
+        control["alive_ns"] = now_ns
+        self._update(".data.control", _ZERO_KEY, control.tobytes())
+        return True
+
+    def keep(self) -> None:
+        """Let the capture outlive this process from now on. Raises BpfError or OSError."""
+        if self._pins is not None and self._folder is not None and not self.is_adopted:
+            self._pins.prepare()
+            self._objects.pin(self._folder)
+
+    def end(self) -> None:
+        """Let it end with this process after all."""
+        if self._pins is not None:
+            self._pins.remove()
 
     def map_fd(self, name: str) -> int:
         """Descriptor of a map."""
-        return self._library.call("bpf_map__fd", self._map(name))
+        return self._objects.map_fd(name)
 
     @property
     def probe_fd(self) -> int:
         """Descriptor of the inode probe, for BPF_PROG_TEST_RUN."""
-        return self._library.call("bpf_program__fd", self._program("probe"))
+        return self.program_fd("probe")
 
-    def _configure(self, plan: Plan) -> None:
-        """Write struct whence_config into the section that becomes constant at load."""
-        size = ctypes.c_size_t()
-        address = self._library.pointer(
-            "no settings section",
-            "bpf_map__initial_value",
-            self._map(".rodata.config"),
-            ctypes.byref(size),
-        )
-        self.configuration = _configuration(plan)
-        ctypes.memmove(address, self.configuration, size.value)
+    def program_fd(self, name: str) -> int:
+        """Descriptor of a program."""
+        return self._objects.program_fd(name)
 
     def attach(self) -> None:
         """Attach every program of the plan; raises BpfError naming the first that fails."""
@@ -122,11 +137,7 @@ class Capture:
                 self._update("scope_cgroups", index.to_bytes(4, "little"), _four(fd))
             finally:
                 os.close(fd)
-        for name in self._plan.attached:
-            link = self._library.pointer(
-                f"cannot attach {name}", "bpf_program__attach", self._program(name)
-            )
-            self._links.append(link)
+        self._objects.attach(self._plan.attached)
 
     def _update(self, name: str, key: bytes, value: bytes) -> None:
         self._library.update(self.map_fd(name), key, value)
@@ -143,10 +154,7 @@ class Capture:
 
     def _iterate(self, name: str) -> bytes:
         """Run an iterator program once; return what it wrote for its reader."""
-        link = self._library.pointer(
-            f"cannot attach {name}", "bpf_program__attach", self._program(name)
-        )
-        fd = self._library.call("bpf_iter_create", self._library.call("bpf_link__fd", link))
+        fd = self._library.iterate(self._objects.program_fd(name))
         try:
             pieces = []
             while piece := os.read(fd, _ITERATOR_READ_BYTES):
@@ -154,7 +162,6 @@ class Capture:
             return b"".join(pieces)
         finally:
             os.close(fd)
-            self._library.destroy_link(link)
 
     def exclude(self, pid: int, *, flag: bool = True) -> bool:
         """Leave a process and its future descendants out; False when it is gone."""
@@ -170,24 +177,52 @@ class Capture:
             os.close(fd)
         return False
 
-    def swap_uses(self) -> tuple[Rows, Rows]:
+    @property
+    def retired(self) -> int:
+        """Number of the aggregate table that is not in use: 0 or 1."""
+        return 1 - self._active
+
+    def swap_uses(self, note: Callable[[Rows, Rows, int], None] | None = None) -> tuple[Rows, Rows]:
         """Retire the aggregate table and return it whole: (USE_KEY rows, USE rows).
 
         The update of a map of maps returns only after every program that could
         still see the old table has ended (kernel/bpf/syscall.c
-        maybe_wait_bpf_programs), so nothing is added behind our back.
+        maybe_wait_bpf_programs), so nothing is added behind our back. ``note``
+        is called with the rows and the number of the table before they are
+        removed from it: so a death of this process in between loses nothing.
         """
         self._stored_at_swap = self.counts()["aggregate"][1]
-        self._update("use_now", _ZERO_KEY, _four(self._retired))
-        self._active, self._retired = self._retired, self._active
-        all_keys, all_uses = [], []
-        while True:
-            keys, uses = self._drain(self._retired, USE_KEY, USE)
-            taken = len(keys)
-            all_keys.append(keys)
-            all_uses.append(uses)
-            if taken < _DRAIN_ROWS:
-                return np.concatenate(all_keys), np.concatenate(all_uses)
+        self._update("use_now", _ZERO_KEY, _four(self._tables[self.retired]))
+        self._active = self.retired
+        return self.take_retired(note)
+
+    def take_retired(
+        self, note: Callable[[Rows, Rows, int], None] | None = None
+    ) -> tuple[Rows, Rows]:
+        """Return what is in the table that is not in use, and empty it: see swap_uses()."""
+        keys, uses = self._retired_uses()
+        if note is not None:
+            note(keys, uses, self.retired)
+        self.empty_retired()
+        return keys, uses
+
+    def _retired_uses(self) -> tuple[Rows, Rows]:
+        """Return what is in the table that is not in use."""
+        fd = self._tables[self.retired]
+        keys = np.empty(_TABLE_ROWS, dtype=USE_KEY)
+        uses = np.empty(_TABLE_ROWS, dtype=USE)
+        taken = self._library.read_batch(fd, keys.ctypes.data, uses.ctypes.data, _TABLE_ROWS)
+        return keys[:taken].copy(), uses[:taken].copy()
+
+    def empty_retired(self) -> None:
+        """Remove what is in the table that is not in use."""
+        while len(self._drain(self._tables[self.retired], USE_KEY, USE)[0]) == _DRAIN_ROWS:
+            pass
+
+    def _table_in_use(self) -> int:
+        raw = self._library.look_up(self.map_fd("use_now"), _ZERO_KEY, 4)
+        in_use = int.from_bytes(raw or b"", "little")
+        return int(in_use != self._library.object_id(self._tables[0]))
 
     def take_losers(self) -> tuple[Rows, Rows]:
         """Take who lost records since the last call: (PROCESS rows, LOSER rows)."""
@@ -196,9 +231,7 @@ class Capture:
     def recursion_misses(self) -> dict[str, int]:
         """Return program -> times that the kernel skipped it since the load."""
         return {
-            name: self._library.recursion_misses(
-                self._library.call("bpf_program__fd", self._program(name))
-            )
+            name: self._library.recursion_misses(self._objects.program_fd(name))
             for name in self._plan.attached
         }
 

@@ -6,7 +6,7 @@ lost, as narrowly as it can be known. See docs/design/0005-proof.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from whenced.rows import AccountRow, LossRow, MarkRow, ProcessKey
 from whenced.sequences import Sequences
 
 if TYPE_CHECKING:
-    from whenced.loader import Capture
     from whenced.processes import Processes
     from whenced.record import Rows
     from whenced.rows import Row
@@ -33,6 +32,22 @@ _UNDEAD: Final = "its end was not seen: a walk over all tasks did not find it"
 _VANISHED: Final = "a gap in a CPU's numbers that no counter explains"
 
 
+class Told(Protocol):
+    """What is asked of the kernel side (loader.Capture)."""
+
+    def alive(self) -> Rows:
+        """Who lives now."""
+
+    def take_losers(self) -> tuple[Rows, Rows]:
+        """Who lost records since the last call."""
+
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Class -> (attempted, stored, lost)."""
+
+    def recursion_misses(self) -> dict[str, int]:
+        """Program -> times that it was skipped."""
+
+
 class Proof:
     """The accounts of one capture; used by the capture loop's thread alone.
 
@@ -40,9 +55,9 @@ class Proof:
     """
 
     def __init__(
-        self, kernel: Capture, processes: Processes, began_ns: int, *, whole_host: bool
+        self, kernel: Told, processes: Processes, began_ns: int, *, whole_host: bool
     ) -> None:
-        self._kernel, self._processes, self._whole_host = kernel, processes, whole_host
+        self.kernel, self._processes, self._whole_host = kernel, processes, whole_host
         self.ledger = Ledger(began_ns)
         self.sequences = Sequences()
         self.balance = Balance()
@@ -58,6 +73,16 @@ class Proof:
         self._accounts: Accounts | None = None
         self._overflows = 0
         self.no_accounts: str | None = "the kernel's accounts are not open yet"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is of this process: the kernel's accounts are silent for who lives then."""
+        apart = {"kernel": None, "_accounts": None, "oracle": None}
+        return vars(self) | apart
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.oracle = Oracle(self._processes, 0)
+        self.no_accounts = "the kernel's accounts are not open yet"
 
     def received(self, rows: Rows) -> None:
         """Add records that were taken."""
@@ -101,7 +126,7 @@ class Proof:
             self.oracle.forget(now_ns, self._processes.living())
             self._forget_due_ns = now_ns + _SECOND_NS
         if self._walk is None and now_ns >= self._walk_due_ns:
-            self._walk = Walk.of(now_ns, self._kernel.alive())
+            self._walk = Walk.of(now_ns, self.kernel.alive())
             self._walk_due_ns = now_ns + _WALK_NS
 
     def rows(self, now_ns: int, settled_ns: int, *, last: bool = False) -> list[Row]:
@@ -161,11 +186,11 @@ class Proof:
 
     def _losses(self, now_ns: int, *, last: bool) -> list[LossRow]:
         """Whose first, then how many: what happens in between is named at the next look."""
-        for process, loser in zip(*self._kernel.take_losers(), strict=True):
+        for process, loser in zip(*self.kernel.take_losers(), strict=True):
             start_ns, tgid, exec_id = process.tolist()
             key = self._processes.key(tgid, start_ns, exec_id)
             self.ledger.lost_by(key or ProcessKey(tgid, start_ns, exec_id), loser["lost"].tolist())
-        counts = self._kernel.counts()
+        counts = self.kernel.counts()
         lost = sum(counts[name][2] for name in _RECORDS)
         rows = self.ledger.rows(counts, now_ns, last=last)
         since_ns, self._looked_ns = self._looked_ns, now_ns
@@ -179,7 +204,7 @@ class Proof:
     def _skipped(self, since_ns: int, now_ns: int) -> list[LossRow]:
         """Calls of programs that the kernel left out: it says how many, not whose."""
         rows = []
-        for name, misses in self._kernel.recursion_misses().items():
+        for name, misses in self.kernel.recursion_misses().items():
             if skipped := misses - self.misses.get(name, 0):
                 why = f"the kernel skipped {name}, which was active on that CPU already"
                 rows.append(LossRow("program", skipped, 0, skipped, why, since_ns, now_ns))

@@ -112,6 +112,8 @@ CONFIG: Final = np.dtype(
     ]
 )
 
+CONTROL: Final = np.dtype([("alive_ns", "<u8"), ("asleep", "<u4"), ("unused", "<u4")])
+
 
 class Kind(IntEnum):
     """enum whence_kind."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
@@ -31,6 +32,7 @@ _TEXT: Final = struct.Struct("<II" + "QIIII")  # ring header, struct whence_text
 class Ring:
     """A BPF ring buffer: its positions are mapped, of its data only what is being copied.
 
+    What is read keeps its room until release(): a death of this process in between loses nothing.
     A mapping counts in full as resident memory, and the rings are large so that they bridge
     seconds. The kernel offers the data twice in a row, so that no piece is broken at the end.
     """
@@ -44,6 +46,7 @@ class Ring:
         # interpreter's own locking between two byte codes is the barrier.
         self._consumer = np.frombuffer(self._consumer_page, dtype="<u8", count=1)
         self._producer = np.frombuffer(self._producer_page, dtype="<u8", count=1)
+        self._read = int(self._consumer[0])
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +73,16 @@ class Ring:
     @property
     def consumed(self) -> int:
         """Position up to which the ring was read."""
-        return int(self._consumer[0])
+        return self._read
+
+    def release(self) -> None:
+        """Give back the room of what was read: it is written down elsewhere by now."""
+        self._consumer[0] = np.uint64(self._read)
+
+    def go_to(self, position: int) -> None:
+        """Read on from a position: what lies before it was read by a process that is gone."""
+        self._read = position
+        self.release()
 
     def _backlog(self) -> bytes:
         """Copy what waits, at most a quarter of the ring, so that room is made early."""
@@ -86,7 +98,7 @@ class Ring:
             return window[within:]
 
     def _consumed(self, length: int) -> None:
-        self._consumer[0] += np.uint64(length)
+        self._read += length
 
 
 class HotRing(Ring):
@@ -112,12 +124,12 @@ class HotRing(Ring):
 class TextRing(Ring):
     """Texts of any length: copied at once, decoded one by one by whoever uses them."""
 
-    def drain(self) -> Iterator[tuple[int, int, int, int, bytes]]:
-        """Take every finished text now; give (id, part, flags, chunk, bytes), oldest first."""
+    def drain(self) -> RawTexts:
+        """Take every finished text now, oldest first."""
         blocks = []
         while block := self._take():
             blocks.append(block)
-        return chain.from_iterable(map(texts_in, blocks))
+        return RawTexts(tuple(blocks))
 
     def _take(self) -> bytes:
         data = self._backlog()
@@ -130,6 +142,19 @@ class TextRing(Ring):
             position += size
         self._consumed(position)
         return data[:position]
+
+
+@dataclass(frozen=True, slots=True)
+class RawTexts:
+    """Texts as they stood in a ring: (id, part, flags, chunk, bytes) when they are gone through."""
+
+    blocks: tuple[bytes, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int, bytes]]:
+        return chain.from_iterable(map(texts_in, self.blocks))
+
+    def __add__(self, more: RawTexts) -> RawTexts:
+        return RawTexts(self.blocks + more.blocks)
 
 
 def texts_in(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:

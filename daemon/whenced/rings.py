@@ -11,22 +11,20 @@ turn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
 from whenced.record import RECORD
-from whenced.ring import HotRing, TextRing
+from whenced.ring import HotRing, RawTexts, TextRing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from whenced.record import Rows
 
-    RawText = tuple[int, int, int, int, bytes]
-
 _PAGE_BYTES: Final = 4096  # the kernel's least
+RECORD_RINGS: Final = 3
 _NOTHING: Final = np.empty(0, dtype=RECORD)
 
 
@@ -56,8 +54,22 @@ class Sizes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one look read out of the rings."""
+
+    pieces: tuple[tuple[int, Rows, int], ...]  # ring, rows, boot ns up to which it was read
+    texts: RawTexts
+    looked_ns: int = 0  # boot clock, before the look
+    last: bool = False
+    is_early: bool = False  # room was made; nothing is due
+
+
 class Rings:
-    """The rings of one capture. Used by one thread at a time."""
+    """The rings of one capture. Used by one thread at a time.
+
+    What read() gave keeps its room in the rings until release().
+    """
 
     def __init__(self, fd_of: Callable[[str], int], sizes: Sizes) -> None:
         self.life = HotRing(fd_of("life"), sizes.life)
@@ -68,8 +80,7 @@ class Rings:
             TextRing(fd_of("text"), sizes.text),
         )
         self._records = (self.life, self.hot, self.names)
-        self._order = Order(len(self._records))
-        self._early_texts: list[Iterable[RawText]] = []
+        self.sorter = Sorter(RECORD_RINGS)
 
     def close(self) -> None:
         """Unmap all."""
@@ -87,36 +98,74 @@ class Rings:
         return sum(ring.backlog_bytes for ring in self._records)
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """Up to where each ring was read."""
+        return tuple(ring.consumed for ring in (*self._records, *self._texts))
+
+    def go_to(self, positions: Sequence[int]) -> None:
+        """Read on where a process that is gone stopped."""
+        for ring, position in zip((*self._records, *self._texts), positions, strict=True):
+            ring.go_to(position)
+
+    def release(self) -> None:
+        """Give back the room of everything that was read."""
+        for ring in (*self._records, *self._texts):
+            ring.release()
+
+    def read_life(self) -> Turn:
+        """Read what matters most, to make room for more of it."""
+        return Turn(((0, self.life.drain(), 0),), self._texts[0].drain(), is_early=True)
+
+    def read(self, now_ns: int, *, last: bool = False) -> Turn:
+        """Read every ring up to where it ends now, then all texts.
+
+        ``now_ns`` is the boot clock, read before the call. ``last``: whatever is there is due.
+        """
+        ends = [ring.produced for ring in self._records]
+        pieces = []
+        for number, (ring, end) in enumerate(zip(self._records, ends, strict=True)):
+            while len(rows := ring.drain()):
+                pieces.append((number, rows, 0))
+                if ring.consumed >= end:
+                    break
+            # else the record at the head is still being written
+            pieces.append((number, _NOTHING, now_ns if ring.consumed >= end else 0))
+        texts = self._texts[0].drain() + self._texts[1].drain()
+        return Turn(tuple(pieces), texts, now_ns, last=last)
+
+    def take(self, now_ns: int, *, last: bool = False) -> tuple[Rows, RawTexts]:
+        """Return records up to ``now_ns``, in their order, and all texts that they name."""
+        turn = self.read(now_ns, last=last)
+        self.release()
+        return self.sorter.sort(turn)
+
+
+class Sorter:
+    """Turns into records in their order, with the texts that they name. Pure."""
+
+    def __init__(self, rings: int) -> None:
+        self._order = Order(rings)
+        self._early_texts = RawTexts()
+
+    @property
     def held_rows(self) -> int:
-        """Records that were taken out of their rings and wait for their turn."""
+        """Records that wait for their turn."""
         return self._order.held_rows
 
     @property
     def frontier_ns(self) -> int:
-        """Boot ns up to which every record was given by take()."""
+        """Boot ns up to which every record was given."""
         return self._order.frontier_ns
 
-    def take_life(self) -> None:
-        """Make room where it matters most; what is taken is given by take() in its order."""
-        self._order.put(0, self.life.drain(), 0)
-        self._early_texts.append(self._texts[0].drain())
-
-    def take(self, now_ns: int, *, last: bool = False) -> tuple[Rows, Iterable[RawText]]:
-        """Return records up to ``now_ns``, in their order, and all texts that they name.
-
-        ``now_ns`` is the boot clock, read before the call. ``last``: whatever is there is given.
-        """
-        ends = [ring.produced for ring in self._records]
-        for number, (ring, end) in enumerate(zip(self._records, ends, strict=True)):
-            while len(rows := ring.drain()):
-                self._order.put(number, rows, 0)
-                if ring.consumed >= end:
-                    break
-            # else the record at the head is still being written
-            self._order.put(number, _NOTHING, now_ns if ring.consumed >= end else 0)
-        texts = chain(*self._early_texts, *[ring.drain() for ring in self._texts])
-        self._early_texts = []
-        return self._order.take(last=last), texts
+    def sort(self, turn: Turn) -> tuple[Rows, RawTexts]:
+        """Take a turn; return what is due by it."""
+        for ring, rows, reached_ns in turn.pieces:
+            self._order.put(ring, rows, reached_ns)
+        if turn.is_early:
+            self._early_texts += turn.texts
+            return _NOTHING, RawTexts()
+        texts, self._early_texts = self._early_texts + turn.texts, RawTexts()
+        return self._order.take(last=turn.last), texts
 
 
 class Order:

@@ -28,6 +28,7 @@ LINGER_S = 0.25
 RETRY_S = 1.0
 # Evidence for a person; the oldest goes first.
 DAMAGED_KEPT = 16
+_LEFT = "what a daemon that died had made had no room in the spool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,35 @@ class Spool:
         self._writer.start()
 
     # What the capture loop calls.
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether put() would take so many bytes now: only put() makes it less."""
+        with self.changed:
+            return self._memory_bytes + size_bytes <= self._memory_limit_bytes
+
+    def refuse(self, rows: int) -> None:
+        """Count a batch for which there was no room."""
+        with self.changed:
+            self._refused += 1
+            self._lost_rows += rows
+
+    def unwritten(self) -> list[tuple[int, bytes, int]]:
+        """Batches of this epoch that are in memory alone: (number, payload, rows)."""
+        with self.changed:
+            return [(k.entry.number, k.payload, k.rows) for k in self._unwritten.values()]
+
+    def go_on(self, batches: Iterable[tuple[int, bytes, int]]) -> None:
+        """Keep what a process that is gone had made of this epoch and not written here.
+
+        What is on disk is older than what was not written; what was acked is sent again, and the
+        collector knows it.
+        """
+        with self.changed:
+            mine = [k.entry.number for k in self._kept.values() if k.entry.epoch == self._epoch]
+        newest = max(mine, default=0)
+        for number, payload, rows in batches:
+            if number > newest and not self.put(number, payload, rows):
+                self._lost[_LEFT] = self._lost.get(_LEFT, 0) + rows
 
     def put(self, number: int, payload: bytes, rows: int) -> bool:
         """Keep a batch of this epoch; False when there is no room for it on disk or in memory."""

@@ -28,6 +28,7 @@ STRUCTS: dict[str, np.dtype[Any]] = {
     "whence_gpu_count": gpu_record.GPU_COUNT,
     "whence_loser": record.LOSER,
     "whence_alive": record.ALIVE,
+    "whence_control": record.CONTROL,
 }
 # C enumeration, its prefix, and the Python twin.
 ENUMS = {

@@ -18,7 +18,7 @@ BOUND = 100_000
 def test_each_program_is_cheap_to_verify(witness: Witness, name: str) -> None:
     """Instructions that the verifier went through, as the kernel tells (since 5.16)."""
     kernel = witness.kernel
-    fd = kernel._library.call("bpf_program__fd", kernel._program(name))
+    fd = kernel.program_fd(name)
     fields = dict(
         line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     )

@@ -78,7 +78,7 @@ class Witness:
         """Take everything that there is, settle what waits for a hash, return the rows."""
         self.drain()
         self.swap()
-        while self.kernel.rings.backlog_bytes or self.kernel.rings.held_rows:
+        while self.kernel.rings.backlog_bytes or self.kernel.rings.sorter.held_rows:
             self.drain()
         self._answer_jobs()
         return Seen(place, self.observer.take_rows(), output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from tests.unit.daemon_samples import FILE, NOW_NS, OUR_MOUNTS, walked
 
 from whenced.record import ALIVE, CLASSES, LOSER, PROCESS, RECORD, USE, USE_KEY, Kind, Part, Rows
+from whenced.ring import RawTexts
+from whenced.rings import Turn
 
 READER = {"process_tgid": 101, "process_start_ns": 2_000, "process_exec_id": 1}
 SUBJECT = dict(zip(("file_device", "file_inode", "file_generation"), FILE, strict=True))
@@ -41,23 +44,41 @@ class Rings:
 
     hot: HotRing
     text: Ring
-    frontier_ns: int = 0
-    held_rows: int = 0
     lives_taken: int = 0
+    released: int = 0
 
     @property
     def fds(self) -> tuple[int, ...]:
         """Give what a record would wake."""
         return (self.hot.fd,)
 
-    def take_life(self) -> None:
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Give up to where was read."""
+        return (0,)
+
+    def release(self) -> None:
+        """Count how often room was given back."""
+        self.released += 1
+
+    def read_life(self) -> Turn:
         """Count that only the life cycle was taken."""
         self.lives_taken += 1
+        return Turn((), RawTexts(), is_early=True)
 
-    def take(self, now_ns: int, *, last: bool = False) -> tuple[Rows, list[Any]]:
+    def read(self, now_ns: int, *, last: bool = False) -> Turn:
         """Give what waits."""
-        self.frontier_ns = now_ns
-        return self.hot.drain(), self.text.drain()
+        empty = np.empty(0, dtype=RECORD)
+        pieces = ((0, self.hot.drain(), now_ns), (1, empty, 1 << 62), (2, empty, 1 << 62))
+        blocks = tuple(map(block, self.text.drain()))
+        return Turn(pieces, RawTexts(blocks), now_ns, last=last)
+
+
+def block(text: tuple[int, int, int, int, bytes]) -> bytes:
+    """Lay a text out as the kernel does (bpf/record.h struct whence_text)."""
+    number, part, flags, chunk, raw = text
+    head = struct.pack("<IIQIIII", 24 + len(raw), 0, number, part, len(raw), flags, chunk)
+    return head + raw + bytes(-len(raw) % 8)
 
 
 @dataclass
@@ -73,6 +94,10 @@ class Kernel:
     attempted: dict[str, tuple[int, int, int]] = field(
         default_factory=lambda: dict.fromkeys(CLASSES, (0, 0, 0))
     )
+
+    def stay_awake(self, now_ns: int) -> bool:
+        """Never sleep."""
+        return True
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Give the conservation counters."""
@@ -94,7 +119,7 @@ class Kernel:
         """Give how many rows the aggregate table has got."""
         return self.created
 
-    def swap_uses(self) -> tuple[Rows, Rows]:
+    def swap_uses(self, note: Any = None) -> tuple[Rows, Rows]:
         """Retire the aggregate table."""
         self.swaps, self.created = self.swaps + 1, 0
         uses, self.uses = self.uses, (np.empty(0, dtype=USE_KEY), np.empty(0, dtype=USE))

@@ -283,6 +283,17 @@ class Shelf:
         self.lost: dict[str, int] = {}
         self.batches: list[ingest_pb2.Batch] = []
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether a batch would be taken."""
+        return self.room > 0
+
+    def refuse(self, rows: int) -> None:
+        """Take note of nothing."""
+
+    def unwritten(self) -> list[tuple[int, bytes, int]]:
+        """Give what is nowhere else."""
+        return []
+
     def put(self, number: int, payload: bytes, rows: int) -> bool:
         """Keep the batch where there is room."""
         if self.room == 0:

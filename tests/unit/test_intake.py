@@ -11,7 +11,8 @@ import pytest
 from tests.unit.daemon_samples import MS, SECOND_NS
 from tests.unit.handmade_kernel import HotRing, Kernel, Ring, Rings
 
-from whenced.intake import LOAD_ROWS, Intake, Load
+from whenced.intake import Intake
+from whenced.load_queue import LOAD_ROWS, Load
 from whenced.loader import Capture
 from whenced.record import Kind
 

@@ -96,6 +96,7 @@ def test_records_come_oldest_first_and_once(producer: Producer) -> None:
         drained = sequences(ring), sequences(ring)
 
         assert (backlog_bytes, drained) == (3 * SLOT, ([1, 2, 3], []))
+        ring.release()
         assert producer.consumed() == producer.position
 
 
@@ -158,6 +159,7 @@ def test_discarded_texts_are_passed_over(producer: Producer) -> None:
         producer.put(text(8, b"kept"))
 
         assert [found[0] for found in ring.drain()] == [8]
+        ring.release()
         assert producer.consumed() == producer.position
 
 

@@ -120,7 +120,7 @@ def test_the_rings_are_read_up_to_a_moment(kernel: Kernel) -> None:
         kernel.see(ring, at_ns)
 
     first = told(kernel.rings.take(10)[0])
-    held = kernel.rings.held_rows
+    held = kernel.rings.sorter.held_rows
     second = told(kernel.rings.take(20)[0])
 
     assert ([at for at, _ in first], held, [at for at, _ in second]) == ([1, 2, 3], 1, [12])
@@ -131,7 +131,7 @@ def test_a_record_that_is_being_written_holds_back_what_is_later(kernel: Kernel)
     busy = kernel.see("hot", 4, 1 << 31)
     kernel.see("life", 5)
     first = told(kernel.rings.take(10)[0])
-    frontier_ns = kernel.rings.frontier_ns
+    frontier_ns = kernel.rings.sorter.frontier_ns
     kernel.made["hot"].submit(busy, RECORD.itemsize)
     second = told(kernel.rings.take(10)[0])
 
@@ -143,8 +143,9 @@ def test_the_life_cycle_can_be_taken_alone(kernel: Kernel) -> None:
     """Then its ring has room, and the order is kept all the same."""
     kernel.see("hot", 1)
     kernel.see("life", 2)
-    kernel.rings.take_life()
-    left = kernel.rings.life.backlog_bytes, kernel.rings.held_rows
+    kernel.rings.sorter.sort(kernel.rings.read_life())
+    kernel.rings.release()
+    left = kernel.rings.life.backlog_bytes, kernel.rings.sorter.held_rows
 
     assert left == (0, 1)
     assert [at for at, _ in told(kernel.rings.take(10)[0])] == [1, 2]
