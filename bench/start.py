@@ -96,5 +96,5 @@ def _daemon_ms(
                 return ready_ms, own_ms, float(found[1])
         raise SystemExit(f"the daemon did not start: {said.strip()}")
     finally:
-        daemon.send_signal(signal.SIGTERM)
+        daemon.send_signal(signal.SIGINT)  # its capture ends with it
         daemon.communicate()

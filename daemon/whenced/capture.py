@@ -7,7 +7,7 @@ import select
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from whenced import priority
 from whenced.hash_messages import DONE, HashReply, HashRequest, InspectReply
 from whenced.intake import Intake, boot_ns
 from whenced.journal import Flush, Step
+from whenced.parts import Parts
 from whenced.resume import Again, Noted, keep
 from whenced.rows import LossRow
 from whenced.settled_reads import Drains
@@ -24,50 +25,17 @@ from whenced.settled_reads import Drains
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from whenced.batching import BatchBuilder, FlushPolicy, Outbox, Packed
-    from whenced.gpu_watch import GpuWatch
-    from whenced.hash_client import HashClient
+    from whenced.batching import Packed
     from whenced.hash_messages import Reply, Request
-    from whenced.job_desk import JobDesk
-    from whenced.journal import Found, Journal
+    from whenced.journal import Found
     from whenced.load_queue import Load
-    from whenced.loader import Capture
-    from whenced.metrics import Metrics
-    from whenced.observer import Observer
-    from whenced.proof import Proof
     from whenced.record import Rows
     from whenced.rows import Row
-    from whenced.text import TextStore
-    from whenced.versions import Versions
 
 _SECOND_NS: Final = 1_000_000_000
 # A step costs something even when little happened: while nothing is behind, so long in between.
 _PACE_S: Final = 0.005
 _START_NS: Final = 20_000_000  # procfs tells when a process began in ticks of 10 ms
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that the loop joins; __main__ builds them."""
-
-    kernel: Capture
-    texts: TextStore
-    observer: Observer
-    versions: Versions
-    hasher: HashClient
-    builder: BatchBuilder
-    outbox: Outbox
-    policy: FlushPolicy
-    metrics: Metrics
-    housekeeping: Callable[[int], None]  # called about once a second with boot ns
-    proof: Proof
-    gpus: GpuWatch | None = None
-    jobs: JobDesk | None = None  # None where its socket cannot be made
-    journal: Journal | None = None  # None: a death loses what is in memory
-    # (tgid, start_ns, to a tick of procfs) of daemons of this capture
-    left_out: tuple[tuple[int, int], ...] = ()
-    # The part of housekeeping that is state: boot ns, and up to when all was understood.
-    forget: Callable[[int, int], None] = lambda *_: None
 
 
 class Diverged(Exception):  # noqa: N818 - what was found

@@ -21,7 +21,7 @@ from whenced import priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
 from whenced.canary_clock import CanaryClock
 from whenced.canary_run import CanaryRunner
-from whenced.capture import CaptureLoop, Parts
+from whenced.capture import CaptureLoop
 from whenced.control import OPEN_IDLE_S, ControlSocket
 from whenced.gpu_metrics import GpuMetrics
 from whenced.gpu_watch import GpuWatch, Options
@@ -38,6 +38,7 @@ from whenced.metrics import Metrics, Sources
 from whenced.metrics_socket import MetricsSocket
 from whenced.notify import Notifier
 from whenced.observer import Observer
+from whenced.parts import Parts
 from whenced.path_scope import PathScope
 from whenced.processes import Processes
 from whenced.proof import Proof
@@ -98,6 +99,17 @@ def _state(
     return kept(state_path(place.journal, side.found.generation), names, resolver)
 
 
+def _hasher(settings: Settings, place: DataDir, probe_fds: tuple[int, int]) -> HashClient:
+    return HashClient(
+        HasherOptions(
+            place.stat_cache_of(settings.hasher_user),
+            settings.hash_share,
+            probe_fds=probe_fds,
+            user=settings.hasher_user,
+        )
+    )
+
+
 class Daemon:
     """The parts of one daemon; `stack` takes them apart in the reverse order."""
 
@@ -108,14 +120,7 @@ class Daemon:
         self.side = side
         self.library, self.kernel, self.exclusion = side.library, side.capture, side.exclusion
         probe_fds = (self.kernel.probe_fd, self.kernel.map_fd("probes"))
-        hasher = HashClient(
-            HasherOptions(
-                place.stat_cache_of(settings.hasher_user),
-                settings.hash_share,
-                probe_fds=probe_fds,
-                user=settings.hasher_user,
-            )
-        )
+        hasher = _hasher(settings, place, probe_fds)
         stack.callback(hasher.close)
         epoch, started_ns = side.identity.epoch, side.identity.started_ns
         self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)

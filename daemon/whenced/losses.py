@@ -86,7 +86,7 @@ class Ledger:
             }
             nameless = self._nameless_now(name, lost, last=last)
             quiet = not losers and not nameless
-            if quiet and attempted == told_attempted:
+            if quiet and (attempted, self._received[name]) == self._told[name]:
                 continue
             if quiet and now_ns - self._told_ns[name] < _QUIET_NS:
                 continue

@@ -31,7 +31,7 @@ def own_scope() -> Iterator[Scope]:
 def own_instance(own_scope: Scope, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """Start an instance whose daemon may be killed."""
     place = Instance(tmp_path_factory.mktemp("gaps"), free_address())
-    (place.data_dir / "whenced.toml").touch()
+    (place.data_dir / "whenced.toml").write_text("keep_capturing = false\n")
     bring_up(place, daemon_in(own_scope, place).arguments)
     yield place
     bring_down(place)

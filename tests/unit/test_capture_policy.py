@@ -19,12 +19,13 @@ from tests.unit.handmade_kernel import READER, SUBJECT, HotRing, Kernel, Ring, R
 
 from whence_proto.v1 import ingest_pb2
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
-from whenced.capture import CaptureLoop, Parts
+from whenced.capture import CaptureLoop
 from whenced.hash_client import HashClient
 from whenced.hash_messages import HashReply, HashRequest, Reply, Request
 from whenced.intake import boot_ns
 from whenced.loader import Capture
 from whenced.metrics import Metrics, Sources
+from whenced.parts import Parts
 from whenced.proof import Proof
 from whenced.record import (
     USE,
