@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from whence_collector import repeats, run_trees
@@ -16,6 +17,7 @@ from whence_collector.errors import StorageUnavailable
 from whence_collector.graph import Graph
 from whence_collector.recipe_keys import Keys, keys_of
 from whence_collector.run_material import Worked, work_of
+from whence_collector.tree_register import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ RUNS_AT_ONCE = 100
 # Bytes of an input may be hashed long after its run; then it is taken as it is.
 PATIENCE_NS = 600 * 1_000_000_000
 LOOK_BACK_NS = 2 * 3_600 * 1_000_000_000
+REGISTERED_AT_ONCE = 20_000  # members, in the transaction of their run
 PREFIX = 64  # inputs of a run that a running repeat is compared with
 ENDED = """
 SELECT r.run_id FROM run r ANTI JOIN run_recipe p ON p.run_id = r.run_id
@@ -69,11 +72,9 @@ class Aftermath:
                     for (run_id,) in reader.rows(ENDED, (self._since_ns, RUNS_AT_ONCE, offset))
                 ]
                 work = work_of(reader, self._graph, waiting) if waiting else {}
-                ready = self._ready(work)
-                trees = {each.run_id: run_trees.find(reader, each) for each in ready}
-            if ready:
-                self._settle(ready, trees)
-                settled += len(ready)
+            ready = self._ready(work)
+            self._settle_in_order(ready)
+            settled += len(ready)
             offset += len(waiting) - len(ready)
             if len(waiting) < RUNS_AT_ONCE:
                 break
@@ -91,6 +92,30 @@ class Aftermath:
             ),
             key=lambda each: each.started_ns,
         )
+
+    def _settle_in_order(self, ready: Sequence[Worked]) -> None:
+        """Settle runs; what one of them wrote as a tree is known when the next is looked at."""
+        waiting: dict[str, list[Found]] = {}
+        for number, each in enumerate(ready):
+            with self._store.cursor() as reader:
+                found = run_trees.find(reader, each)
+            waiting[each.run_id] = [self._known_if_large(tree) for tree in found]
+            if found or number + 1 == len(ready):
+                self._settle(ready[number + 1 - len(waiting) : number + 1], waiting)
+                waiting = {}
+
+    def _known_if_large(self, tree: Found) -> Found:
+        """Make a large tree known beforehand, in transactions that no batch waits for."""
+        if tree.known or len(tree.members) <= REGISTERED_AT_ONCE:
+            return tree
+        coming = Registration(self._store)
+        try:
+            coming.add(tree.members)
+            known = coming.finish(tree.kind, self._clock())
+        except BaseException:
+            coming.drop()
+            raise
+        return replace(tree, known=known.tree_id)
 
     def _settle(self, ready: Sequence[Worked], trees: dict[str, list[Found]]) -> None:
         keys = {each.run_id: keys_of(each.material()) for each in ready}

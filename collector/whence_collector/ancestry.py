@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from whence_collector import tree_register
 from whence_collector.aftermath import Aftermath
 from whence_collector.ancestry_service import AncestryService
 from whence_collector.errors import StorageUnavailable
@@ -69,6 +70,7 @@ class AncestryFamily:
     def add(self, server: grpc.aio.Server, store: Store) -> None:
         """Add the services to a server that has not started."""
         self._store = store
+        tree_register.clear(store)
         add_services(server, store)
 
     async def run(self) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from whence_collector import tree_store
 from whence_collector.answers_compare import compare
 from whence_collector.answers_remake import recipe
 from whence_collector.answers_repeats import duplicates
@@ -16,6 +14,7 @@ from whence_collector.answers_touched import touched
 from whence_collector.answers_trees import find_tree, tree_message
 from whence_collector.answers_who import who
 from whence_collector.errors import InvalidRequest
+from whence_collector.tree_register import Registration
 from whence_proto.tree_digest import Member
 from whence_proto.v1 import ancestry_pb2 as wire
 from whence_proto.v1 import ancestry_pb2_grpc
@@ -52,22 +51,14 @@ class AncestryService(ancestry_pb2_grpc.AncestryServicer):
         self, request_iterator: AsyncIterator[wire.TreeMembers], context: Context
     ) -> wire.Tree:
         """Make a tree known; nothing of a stream that breaks is kept."""
-        stage = secrets.token_hex(16)
-        write = self._store.write
-        count = 0
+        coming = await asyncio.to_thread(Registration, self._store)
         try:
             async for message in request_iterator:
-                members = _members(message)
-                count += len(members)
-                await asyncio.wrap_future(
-                    write(lambda writer, part=members: tree_store.stage(writer, stage, part))  # type: ignore[misc]
-                )
-            _must_have(count)
-            tree = await asyncio.wrap_future(
-                write(lambda writer: tree_store.finish(writer, stage, "dataset", time.time_ns()))
-            )
+                await asyncio.to_thread(lambda part=message: coming.add(_members(part)))  # type: ignore[misc]
+            _must_have(coming.count)
+            tree = await asyncio.to_thread(coming.finish, "dataset", time.time_ns())
         except BaseException:
-            write(lambda writer: tree_store.drop_stage(writer, stage))
+            coming.drop()
             raise
         return tree_message(tree)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from whence_collector import tree_store
-from whence_collector.tree_shapes import LEAST_MEMBERS, Shape, shapes
+from whence_collector.tree_shapes import Shape, shapes
 from whence_proto.tree_digest import Member
 
 if TYPE_CHECKING:
@@ -15,9 +15,18 @@ if TYPE_CHECKING:
     from whence_collector.answer_rows import File
     from whence_collector.run_material import Worked
     from whence_collector.store import Reader, Writer
+    from whence_collector.tree_store import Tree
 
 SAMPLE = 2_000  # members that a known tree is compared by
 CANDIDATES = 50
+CHANGES = 2_000  # files of one run that are looked for in trees that it may have changed
+# The trees that were seen last in some folders of a run's host, before it ended.
+STOOD_AT = """
+SELECT u.path, arg_max(u.tree_id, u.last_ns) FROM run_tree u JOIN run r USING (run_id)
+WHERE u.path IN (SELECT unnest(?1::VARCHAR[])) AND u.run_id <> ?2 AND u.last_ns <= ?3
+    AND r.host_id = (SELECT host_id FROM run WHERE run_id = ?2)
+GROUP BY u.path
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,8 @@ class Found:
     first_ns: int
     last_ns: int
     step: int | None
-    known: int | None = None
+    known: int | None = None  # tree_id
+    base: Tree | None = None  # of which the members are the changed ones
 
 
 def find(reader: Reader, worked: Worked) -> list[Found]:
@@ -40,11 +50,47 @@ def find(reader: Reader, worked: Worked) -> list[Found]:
     found = []
     for files, wrote in ((worked.own_inputs, False), (worked.own_outputs, True)):
         kept = _one_a_path(files, newest=wrote)
+        alone = set(range(len(kept)))
         for shape in shapes([(file.path, file.file_class) for file in kept]):
-            tree = _of_shape(shape, kept, wrote)
-            if len(tree.members) >= LEAST_MEMBERS:
+            tree = _of_shape(shape, kept, wrote=wrote)
+            if len(tree.members) > 1:
                 found.append(tree if wrote else _as_known(reader, tree))
+                alone.difference_update(shape.files)
+        if wrote:
+            found += _changed(reader, worked, [kept[number] for number in sorted(alone)])
     return found
+
+
+def _changed(reader: Reader, worked: Worked, files: Sequence[File]) -> list[Found]:
+    """Return known trees of which the run wrote some members anew, as they are since."""
+    above = {file.path: _folders(file.path) for file in files[:CHANGES]}
+    folders = list(dict.fromkeys(folder for each in above.values() for folder in each))
+    stood = (folders, worked.run_id, worked.ended_ns)
+    at: dict[str, int] = dict(reader.rows(STOOD_AT, stood) if folders else ())
+    trees = tree_store.by_ids(reader, at.values())
+    written: dict[str, list[File]] = {}
+    for file in files[:CHANGES]:
+        folder = next((each for each in above[file.path] if each in at), None)
+        if folder and _is_other(reader, at[folder], folder, file):
+            written.setdefault(folder, []).append(file)
+    found = []
+    for folder, mine in written.items():
+        base = trees[at[folder]]
+        shape = Shape(folder, base.kind, tuple(range(len(mine))), None)
+        found.append(replace(_of_shape(shape, mine, wrote=True), base=base))
+    return found
+
+
+def _folders(path: str) -> list[str]:
+    """Return the folders above a path, nearest first."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(len(parts) - 1, 1, -1)]
+
+
+def _is_other(reader: Reader, tree_id: int, folder: str, file: File) -> bool:
+    """Whether the tree has a member of that name with other bytes."""
+    held = tree_store.member_at(reader, tree_id, file.path[len(folder) + 1 :])
+    return held is not None and f"blake3:{held[0].hex()}" != file.digest
 
 
 def _one_a_path(files: Sequence[File], *, newest: bool) -> list[File]:
@@ -59,7 +105,7 @@ def _one_a_path(files: Sequence[File], *, newest: bool) -> list[File]:
     return list(once.values())
 
 
-def _of_shape(shape: Shape, files: Sequence[File], wrote: bool) -> Found:
+def _of_shape(shape: Shape, files: Sequence[File], *, wrote: bool) -> Found:
     mine = [files[number] for number in shape.files]
     members = tuple(
         Member(
@@ -106,25 +152,19 @@ def _as_known(reader: Reader, tree: Found) -> Found:
         return tree
     _, tree_id, prefix = best
     folder = tree.folder.removesuffix("/" + prefix.rstrip("/")) if prefix else tree.folder
-    return Found(
-        folder=folder,
-        kind=tree.kind,
-        wrote=False,
-        members=tree.members,
-        bytes=tree.bytes,
-        first_ns=tree.first_ns,
-        last_ns=tree.last_ns,
-        step=tree.step,
-        known=tree_id,
-    )
+    return replace(tree, folder=folder, known=tree_id)
+
+
+def _register(writer: Writer, found: Found, now_ns: int) -> Tree:
+    if found.base is None:
+        return tree_store.register(writer, found.members, found.kind, now_ns)
+    changes = {member.path: member for member in found.members}
+    return tree_store.register_changed(writer, found.base, changes, found.kind, now_ns)
 
 
 def store(writer: Writer, worked: Worked, found: Sequence[Found], now_ns: int) -> None:
     """Store the trees of a run, and that it read or wrote them."""
-    ids = [
-        each.known or tree_store.register(writer, each.members, each.kind, now_ns).tree_id
-        for each in found
-    ]
+    ids = [each.known or _register(writer, each, now_ns).tree_id for each in found]
     writer.append(
         "run_tree",
         {

@@ -15,6 +15,8 @@ from posixpath import basename, dirname
 
 LEAST_MEMBERS = 3
 LEAST_DEPTH = 2  # of a folder that joins others: /data never is a dataset for that it holds some
+# Checkpoints in parts say of how many: two of them are a tree.
+_PART = re.compile(r"-\d{5}-of-\d{5}\.")
 _STEP = re.compile(r"(?:step|ckpt|checkpoint|iter|epoch|global_step)[-_=]?(\d+)", re.IGNORECASE)
 
 
@@ -34,10 +36,18 @@ def shapes(files: Sequence[tuple[str, str]]) -> list[Shape]:
     for number, (path, file_class) in enumerate(files):
         if file_class in ("data", "model"):
             in_folder[dirname(path)].append(number)
-    tops = {folder for folder, members in in_folder.items() if len(members) >= LEAST_MEMBERS}
+    tops = {
+        folder
+        for folder, members in in_folder.items()
+        if len(members) >= LEAST_MEMBERS or _is_in_parts(files[at][0] for at in members)
+    }
     suffix = {folder: _suffix(files[at][0] for at in in_folder[folder]) for folder in tops}
     tops = _joined(tops, suffix)
     return [_shape(folder, files) for folder in sorted(tops)]
+
+
+def _is_in_parts(paths: Iterable[str]) -> bool:
+    return sum(_PART.search(path) is not None for path in paths) > 1
 
 
 def _joined(tops: set[str], suffix: dict[str, str]) -> set[str]:

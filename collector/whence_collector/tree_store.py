@@ -14,32 +14,24 @@ from whence_collector.lookups import where_in
 from whence_proto.tree_digest import BUCKETS, Bucket, Member, bucket, bucket_of, buckets_of, root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from whence_collector.store import Reader, Writer
 
-STAGE_BUCKETS = 64  # parts that are worked out at a time: of ten million members, 160,000
-STAGED = """
-SELECT bucket, path, blake3, size_bytes FROM tree_stage
-WHERE stage = ? AND bucket BETWEEN ? AND ? ORDER BY bucket
+# Claims of trees that are coming in count: their members lie in the tables already.
+HIGHEST = """
+SELECT greatest(
+    coalesce((SELECT max(bucket_id) FROM tree_bucket), 0),
+    coalesce((SELECT max(first_id) + ? FROM tree_claim), 0)
+)
 """
-# Only parts that were new in this registration lie beyond the id.
-NEW_CONTENTS = """
-INSERT INTO tree_content
-SELECT ('0x' || hex(blake3[1:8]))::UBIGINT AS content, bucket_id
-FROM tree_member WHERE bucket_id > ? ORDER BY content
-"""
-CONTAINING = """
-SELECT DISTINCT p.tree_id, m.path
-FROM tree_content c
-JOIN tree_member m ON m.bucket_id = c.bucket_id AND m.blake3 = ?2
-JOIN tree_part p ON p.bucket_id = c.bucket_id
-WHERE c.content = ?1 LIMIT ?3
-"""
-MEMBER_AT = """
-SELECT m.blake3, m.size_bytes FROM tree_part p JOIN tree_member m USING (bucket_id)
-WHERE p.tree_id = ? AND p.bucket = ? AND m.path = ?
-"""
+# Statements that follow each other: each touches the few rows that zone maps leave, which a join
+# of them would not know beforehand.
+BUCKETS_WITH = "SELECT DISTINCT bucket_id FROM tree_content WHERE content = ? LIMIT ?"
+PATHS_OF = "SELECT path FROM tree_member WHERE bucket_id = ? AND blake3 = ?"
+PART = "SELECT bucket_id FROM tree_part WHERE tree_id = ? AND bucket = ?"
+MEMBER_AT = "SELECT blake3, size_bytes FROM tree_member WHERE bucket_id = ? AND path = ?"
+MEMBERS_IN = "SELECT path, blake3, size_bytes FROM tree_member WHERE bucket_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,95 +50,133 @@ TREES = "SELECT tree_id, digest, kind, members, size_bytes, first_seen_ns FROM t
 
 
 def register(writer: Writer, members: Iterable[Member], kind: str, now_ns: int) -> Tree:
-    """Make a tree known and return it; one that is known already is returned as it is."""
-    return _register(writer, [buckets_of(members)], kind, now_ns)
+    """Make a small tree known and return it; one that is known already is returned as it is."""
+    return _register(writer, buckets_of(members), {}, kind, now_ns)
 
 
-def stage(writer: Writer, name: str, members: Sequence[Member]) -> None:
-    """Put members of a tree aside that comes in pieces; finish() makes it known."""
-    writer.append(
-        "tree_stage",
-        {
-            "stage": [name] * len(members),
-            "bucket": [bucket_of(member.path) for member in members],
-            "path": [member.path for member in members],
-            "blake3": [member.blake3 for member in members],
-            "size_bytes": [member.size_bytes for member in members],
-        },
+def register_changed(
+    writer: Writer, base: Tree, changes: Mapping[str, Member | None], kind: str, now_ns: int
+) -> Tree:
+    """Make a tree known that differs from another in some members; None: it is gone.
+
+    Reads and hashes the buckets that hold them, whatever the size of the tree.
+    """
+    parts: dict[int, int] = dict(
+        writer.rows("SELECT bucket, bucket_id FROM tree_part WHERE tree_id = ?", (base.tree_id,))
     )
-
-
-def finish(writer: Writer, name: str, kind: str, now_ns: int) -> Tree:
-    """Make the tree known whose members were put aside under a name."""
-    tree = _register(writer, _staged(writer, name), kind, now_ns)
-    drop_stage(writer, name)
-    return tree
-
-
-def drop_stage(writer: Writer, name: str) -> None:
-    """Forget what was put aside under a name."""
-    writer.execute("DELETE FROM tree_stage WHERE stage = ?", (name,))
-
-
-def _staged(reader: Reader, name: str) -> Iterator[dict[int, list[Member]]]:
-    for low in range(0, BUCKETS, STAGE_BUCKETS):
-        dealt: dict[int, list[Member]] = {}
-        for number, *member in reader.rows(STAGED, (name, low, low + STAGE_BUCKETS - 1)):
-            dealt.setdefault(number, []).append(Member(*member))
-        if dealt:
-            yield dealt
+    dealt: dict[int, dict[str, Member]] = {}
+    for path, member in changes.items():
+        number = bucket_of(path)
+        if number not in dealt:
+            rows = writer.rows(MEMBERS_IN, (parts.get(number, 0),))
+            dealt[number] = {row[0]: Member(*row) for row in rows}
+        dealt[number].pop(path, None)
+        if member is not None:
+            dealt[number][path] = member
+    pieces = {number: list(members.values()) for number, members in dealt.items()}
+    return _register(writer, pieces, parts, kind, now_ns)
 
 
 def _register(
-    writer: Writer, pieces: Iterable[dict[int, list[Member]]], kind: str, now_ns: int
+    writer: Writer,
+    pieces: Mapping[int, list[Member]],
+    parts: Mapping[int, int],
+    kind: str,
+    now_ns: int,
 ) -> Tree:
-    """Store the parts that are new, piece by piece, then the tree if it is new."""
-    highest = int(writer.rows("SELECT coalesce(max(bucket_id), 0) FROM tree_bucket")[0][0])
-    next_id = highest + 1
-    found: dict[int, Bucket] = {}
-    ids: dict[int, int] = {}
-    for piece in pieces:
-        made = {number: bucket(members) for number, members in piece.items()}
-        known = _known_buckets(writer, made)
-        fresh: dict[int, int] = {}
-        for number in sorted(made):
-            if made[number].digest not in known:
-                known[made[number].digest] = fresh[number] = next_id
-                next_id += 1
-        _store_buckets(writer, made, fresh)
-        _store_members(writer, piece, fresh)
-        found |= made
-        ids |= {number: known[each.digest] for number, each in made.items()}
-    if next_id > highest + 1:
-        writer.execute(NEW_CONTENTS, (highest,))
-    return _store_tree(writer, found, ids, kind, now_ns)
+    """Store the buckets that are new, then the tree if it is new; parts are those of another."""
+    made = {number: bucket(members) for number, members in pieces.items() if members}
+    known = known_buckets(writer, made.values())
+    ids = {number: bucket_id for number, bucket_id in parts.items() if number not in pieces}
+    found = buckets_by_id(writer, ids)
+    next_id = _highest(writer) + 1
+    fresh: dict[int, int] = {}
+    for number in sorted(made):
+        bucket_id = known.get(made[number].digest)
+        if bucket_id is None:
+            bucket_id = fresh[number] = next_id
+            next_id += 1
+        ids[number] = bucket_id
+    rows = [(fresh[number], member) for number in fresh for member in pieces[number]]
+    store_buckets(writer, {fresh[number]: made[number] for number in fresh})
+    store_members(writer, rows)
+    contents = sorted((content_key(member.blake3), bucket_id) for bucket_id, member in rows)
+    writer.append(
+        "tree_content",
+        {
+            "content": np.array([content for content, _ in contents], np.uint64),
+            "bucket_id": [bucket_id for _, bucket_id in contents],
+        },
+    )
+    return store_tree(writer, found | made, ids, kind, now_ns)
 
 
-def _known_buckets(reader: Reader, made: Mapping[int, Bucket]) -> dict[bytes, int]:
-    digests = [each.digest for each in made.values()]
+def _highest(reader: Reader) -> int:
+    return int(reader.rows(HIGHEST, (BUCKETS,))[0][0])
+
+
+def claim(writer: Writer, name: str) -> int:
+    """Set numbers of buckets aside for a tree that comes in; return the first of BUCKETS."""
+    first_id = _highest(writer) + 1
+    writer.append("tree_claim", {"claim": [name], "first_id": [first_id]})
+    return first_id
+
+
+def release(writer: Writer, name: str) -> None:
+    """Give a claim back; what was stored under its numbers stays."""
+    writer.execute("DELETE FROM tree_claim WHERE claim = ?", (name,))
+
+
+def drop_claim(writer: Writer, name: str) -> None:
+    """Give a claim back, with what was stored under its numbers."""
+    for (first_id,) in writer.rows("SELECT first_id FROM tree_claim WHERE claim = ?", (name,)):
+        for table in ("tree_member", "tree_content"):
+            writer.execute(
+                f"DELETE FROM {table} WHERE bucket_id >= ? AND bucket_id < ?",  # noqa: S608 -- ours
+                (first_id, first_id + BUCKETS),
+            )
+    release(writer, name)
+
+
+def drop_claims(writer: Writer) -> None:
+    """Give all claims back, with what was stored under their numbers."""
+    for (name,) in writer.rows("SELECT claim FROM tree_claim"):
+        drop_claim(writer, name)
+
+
+def known_buckets(reader: Reader, made: Iterable[Bucket]) -> dict[bytes, int]:
+    """Return the bucket_id of those buckets that are stored, by digest."""
     rows = reader.rows(
         "SELECT digest, bucket_id FROM tree_bucket WHERE digest IN (SELECT unnest(?::BLOB[]))",
-        (digests,),
+        ([each.digest for each in made],),
     )
     return dict(rows)
 
 
-def _store_buckets(writer: Writer, made: Mapping[int, Bucket], fresh: Mapping[int, int]) -> None:
+def buckets_by_id(reader: Reader, ids: Mapping[int, int]) -> dict[int, Bucket]:
+    """Return stored buckets by number; ids holds the bucket_id of each number."""
+    select = "SELECT bucket_id, digest, members, size_bytes FROM tree_bucket"
+    stored = {
+        row[0]: Bucket(*row[1:]) for row in where_in(reader, select, "bucket_id", set(ids.values()))
+    }
+    return {number: stored[bucket_id] for number, bucket_id in ids.items()}
+
+
+def store_buckets(writer: Writer, made: Mapping[int, Bucket]) -> None:
+    """Store buckets by bucket_id."""
     writer.append(
         "tree_bucket",
         {
-            "bucket_id": list(fresh.values()),
-            "digest": [made[number].digest for number in fresh],
-            "members": [made[number].members for number in fresh],
-            "size_bytes": [made[number].size_bytes for number in fresh],
+            "bucket_id": list(made),
+            "digest": [each.digest for each in made.values()],
+            "members": [each.members for each in made.values()],
+            "size_bytes": [each.size_bytes for each in made.values()],
         },
     )
 
 
-def _store_members(
-    writer: Writer, piece: Mapping[int, list[Member]], fresh: Mapping[int, int]
-) -> None:
-    rows = [(bucket_id, member) for number, bucket_id in fresh.items() for member in piece[number]]
+def store_members(writer: Writer, rows: Sequence[tuple[int, Member]]) -> None:
+    """Store members, each with its bucket_id; in the order of these."""
     writer.append(
         "tree_member",
         {
@@ -158,9 +188,10 @@ def _store_members(
     )
 
 
-def _store_tree(
+def store_tree(
     writer: Writer, found: Mapping[int, Bucket], ids: Mapping[int, int], kind: str, now_ns: int
 ) -> Tree:
+    """Store a tree whose buckets are stored, by number, unless it is known."""
     digest = root(found)
     known = by_digest(writer, digest.hex())
     if known:
@@ -169,10 +200,7 @@ def _store_tree(
     members = sum(each.members for each in found.values())
     size_bytes = sum(each.size_bytes for each in found.values())
     tree = Tree(tree_id, digest, kind, members, size_bytes, now_ns)
-    writer.append(
-        "tree",
-        {name: [getattr(tree, name)] for name in Tree.__slots__},
-    )
+    writer.append("tree", {name: [getattr(tree, name)] for name in Tree.__slots__})
     numbers = sorted(ids)
     writer.append(
         "tree_part",
@@ -204,13 +232,23 @@ def content_key(blake3: bytes) -> int:
 
 def containing(reader: Reader, blake3: bytes, limit: int = 100) -> list[tuple[int, str]]:
     """Return (tree_id, path in it) of the trees that have a content as a member."""
-    return reader.rows(CONTAINING, (content_key(blake3), blake3, limit))
+    found: list[tuple[int, str]] = []
+    names: dict[int, list[str]] = {}
+    for (bucket_id,) in reader.rows(BUCKETS_WITH, (content_key(blake3), limit)):
+        names[bucket_id] = [path for (path,) in reader.rows(PATHS_OF, (bucket_id, blake3))]
+    for tree_id, bucket_id in sorted(
+        where_in(reader, "SELECT tree_id, bucket_id FROM tree_part", "bucket_id", list(names))
+    ):
+        found += ((tree_id, path) for path in names[bucket_id])
+    return found[:limit]
 
 
 def member_at(reader: Reader, tree_id: int, path: str) -> tuple[bytes, int] | None:
     """Return digest and size of the member at a path of a tree."""
-    rows = reader.rows(MEMBER_AT, (tree_id, bucket_of(path), path))
-    return rows[0] if rows else None
+    for (bucket_id,) in reader.rows(PART, (tree_id, bucket_of(path))):
+        for blake3, size_bytes in reader.rows(MEMBER_AT, (bucket_id, path)):
+            return blake3, size_bytes
+    return None
 
 
 def parts_of(reader: Reader, tree_id: int) -> dict[int, Bucket]:

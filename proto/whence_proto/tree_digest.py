@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 
 BUCKETS: Final = 4096
+DIGEST_BYTES: Final = 32
 PREFIX: Final = "tree:"
 _BUCKET_MARK: Final = b"whence tree bucket 1\0"
 _TREE_MARK: Final = b"whence tree 1\0"
@@ -48,15 +49,26 @@ def bucket_of(path: str) -> int:
 
 def bucket(members: Iterable[Member]) -> Bucket:
     """Return the bucket of members that all belong into one, in any order."""
-    parts = [_BUCKET_MARK]
-    size_bytes = count = 0
-    for raw, digest, size in sorted(
-        (_encoded(member.path), member.blake3, member.size_bytes) for member in members
-    ):
-        parts += (_LENGTH.pack(len(raw)), raw, digest, _SIZE.pack(size))
-        size_bytes += size
-        count += 1
-    return Bucket(blake3(b"".join(parts)).digest(), count, size_bytes)
+    ordered = sorted((_encoded(member.path), member) for member in members)
+    parts = [_BUCKET_MARK, *(packed(member) for _, member in ordered)]
+    size_bytes = sum(member.size_bytes for _, member in ordered)
+    return Bucket(blake3(b"".join(parts)).digest(), len(ordered), size_bytes)
+
+
+def packed(member: Member) -> bytes:
+    """Return a member as a bucket's digest covers it."""
+    raw = _encoded(member.path)
+    return _LENGTH.pack(len(raw)) + raw + member.blake3 + _SIZE.pack(member.size_bytes)
+
+
+def unpacked(data: bytes, at: int) -> tuple[Member, int]:
+    """Return the member that is packed at a place, and where the next one begins."""
+    (length,) = _LENGTH.unpack_from(data, at)
+    digest_at = at + _LENGTH.size + length
+    size_at = digest_at + DIGEST_BYTES
+    path = data[at + _LENGTH.size : digest_at].decode("utf-8", "surrogateescape")
+    (size_bytes,) = _SIZE.unpack_from(data, size_at)
+    return Member(path, data[digest_at:size_at], size_bytes), size_at + _SIZE.size
 
 
 def root(buckets: Mapping[int, Bucket]) -> bytes:

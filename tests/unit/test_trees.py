@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.ancestry_asked import Ancestry
 from tests.unit.traced import Machine, blake3_of
 
-from whence_collector import tree_store
+from whence_collector import aftermath, tree_store
 from whence_collector.derive import Deriver
 from whence_collector.errors import InvalidRequest, NotFound
 from whence_collector.store import Store
+from whence_collector.tree_register import Registration, clear
 from whence_collector.tree_shapes import shapes
 from whence_proto.tree_digest import Member, bucket, bucket_of, buckets_of, name_of, root
 from whence_proto.v1 import ancestry_pb2 as wire
@@ -99,6 +100,11 @@ def of(folder: str, *names: str, kind: str = "data") -> list[tuple[str, str]]:
             [("/data/a", "dataset", 3), ("/data/b", "dataset", 3)],
         ),
         (
+            of("/m/two", "model-00001-of-00002.bin", "model-00002-of-00002.bin", kind="model")
+            + of("/m/two", "model.bin.index.json", kind="config"),
+            [("/m/two", "checkpoint", 3)],
+        ),
+        (
             of("/m/base", "1.safetensors", "2.safetensors", "3.safetensors", kind="model")
             + of("/m/base", "config.json", kind="config")
             + of("/m/base", "code.py", kind="code"),
@@ -173,15 +179,91 @@ def test_a_member_is_found_by_content_and_by_path(store: Store) -> None:
     assert none is None
 
 
-def test_a_tree_that_comes_in_pieces_is_the_same_tree(store: Store) -> None:
-    def work(writer: object) -> tree_store.Tree:
-        for part in (MEMBERS[200:], MEMBERS[:200]):
-            tree_store.stage(writer, "s", part)  # type: ignore[arg-type]
-        return tree_store.finish(writer, "s", "dataset", 1)  # type: ignore[arg-type]
+def register_in_pieces(store: Store, *parts: list[Member]) -> tree_store.Tree:
+    coming = Registration(store)
+    for part in parts:
+        coming.add(part)
+    return coming.finish("dataset", 1)
 
-    tree = store.write(work).result()
 
-    assert (tree.digest, count(store, "tree_stage")) == (digest_of_tree(MEMBERS), 0)
+def test_a_tree_that_comes_in_pieces_is_the_same_tree(store: Store, tmp_path: Path) -> None:
+    tree = register_in_pieces(store, MEMBERS[200:], MEMBERS[:200])
+    with store.cursor() as reader:
+        by_content = tree_store.containing(reader, MEMBERS[7].blake3)
+        by_path = tree_store.member_at(reader, tree.tree_id, "0250.bin")
+
+    assert (tree.digest, tree.members) == (digest_of_tree(MEMBERS), len(MEMBERS))
+    assert register(store, MEMBERS) == tree
+    assert by_content == [(tree.tree_id, "0007.bin")]
+    assert by_path == (MEMBERS[250].blake3, 10)
+    assert (count(store, "tree_claim"), list((tmp_path / "trees").iterdir())) == (0, [])
+
+
+def test_pieces_of_a_tree_that_is_known_but_for_one_member_add_one_part(store: Store) -> None:
+    register_in_pieces(store, MEMBERS)
+    before = count(store, "tree_member")
+    changed = [member("0000.bin", "other"), *MEMBERS[1:]]
+
+    tree = register_in_pieces(store, changed)
+
+    in_bucket = sum(bucket_of(each.path) == bucket_of("0000.bin") for each in changed)
+    assert tree.digest == digest_of_tree(changed)
+    assert count(store, "tree_member") == before + in_bucket == count(store, "tree_content")
+
+
+def test_a_tree_is_known_only_when_all_of_it_is(store: Store, tmp_path: Path) -> None:
+    """A collector that dies meanwhile leaves nothing that answers, and the next one cleans up."""
+    coming = Registration(store)
+    coming.add(MEMBERS)
+    coming._store_parts()
+    with store.cursor() as reader:
+        unknown = tree_store.containing(reader, MEMBERS[7].blake3)
+    small = register(store, MEMBERS[:3])
+
+    clear(store).result()
+
+    assert unknown == []
+    assert small.digest == digest_of_tree(MEMBERS[:3])
+    assert count(store, "tree_member") == count(store, "tree_content") == 3
+    assert (count(store, "tree_claim"), list((tmp_path / "trees").iterdir())) == (0, [])
+
+
+def test_a_member_that_comes_twice_is_refused(store: Store) -> None:
+    coming = Registration(store)
+    coming.add([*MEMBERS, MEMBERS[5]._replace(size_bytes=3)])
+
+    with pytest.raises(InvalidRequest, match=r"0005\.bin' came twice"):
+        coming.finish("dataset", 1)
+    coming.drop().result()
+    assert count(store, "tree_member") == 0
+
+
+CHANGES = st.dictionaries(
+    st.sampled_from([f"{n:04}.bin" for n in range(0, 320, 7)]), st.none() | st.integers(0, 3)
+)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=CHANGES)
+def test_a_changed_tree_is_what_its_members_make(
+    store: Store, changes: dict[str, int | None]
+) -> None:
+    base = register(store, MEMBERS)
+    made = {
+        path: None if content is None else member(path, str(content))
+        for path, content in changes.items()
+    }
+    left: dict[str, Member | None] = {each.path: each for each in MEMBERS}
+    members = [each for each in (left | made).values() if each is not None]
+
+    changed = store.write(
+        lambda writer: tree_store.register_changed(writer, base, made, "dataset", 1)
+    ).result()
+
+    assert changed.digest == digest_of_tree(members)
+    assert changed.members == len(members)
 
 
 def shards(asked: Ancestry, number: int, first: int = 0) -> None:
@@ -221,6 +303,38 @@ def test_shards_read_of_a_known_tree_are_one_edge_with_its_coverage(asked: Ances
     assert edges(asked, "python train.py 120") == [("/d/shards", False, 120, 120)]
     assert edges(asked, "python train.py 30") == [("/d/shards", False, 30, 120)]
     assert count(asked.machine.store, "tree") == 1
+
+
+def test_a_member_that_is_written_anew_makes_a_tree_of_its_own(asked: Ancestry) -> None:
+    """All in one look: what one run wrote is known when the next is looked at."""
+    make_shards(asked, 120)
+    host = asked.host
+    patch = host.spawn(None, "python", "patch.py")
+    host.write(patch, 500, "/d/shards/0007.bin")
+    host.digest(500, "shard 7, mended")
+    host.end(patch)
+    process = host.spawn(None, "python", "train.py")
+    for shard in range(110):
+        host.read(process, 500 if shard == 7 else 100 + shard, f"/d/shards/{shard:04}.bin")
+    host.write(process, 9_000, "/d/model.pt")
+    host.digest(9_000, "model")
+    host.end(process)
+    asked.settle()
+
+    assert edges(asked, "python make_shards.py") == [("/d/shards", True, 120, 120)]
+    assert edges(asked, "python patch.py") == [("/d/shards", True, 1, 120)]
+    assert edges(asked, "python train.py") == [("/d/shards", False, 110, 120)]
+    assert count(asked.machine.store, "tree") == 2
+
+
+def test_a_large_tree_of_a_run_is_made_known_beforehand(
+    asked: Ancestry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aftermath, "REGISTERED_AT_ONCE", 50)
+    make_shards(asked, 120)
+    asked.settle()
+
+    assert edges(asked, "python make_shards.py") == [("/d/shards", True, 120, 120)]
 
 
 def test_a_part_of_a_dataset_read_from_a_folder_below_is_a_part_of_it(asked: Ancestry) -> None:
@@ -341,4 +455,4 @@ def test_a_malformed_tree_is_refused_and_leaves_nothing(
     with pytest.raises(InvalidRequest):
         asyncio.run(asked.service.RegisterTree(_stream(message), None))
 
-    assert count(asked.machine.store, "tree_stage") == 0
+    assert count(asked.machine.store, "tree_claim") == 0
