@@ -27,6 +27,7 @@ from bench import (
     spend,
     start,
     storm,
+    trees,
     volume,
 )
 from bench.report import Section, to_markdown, with_preface, with_section
@@ -82,6 +83,7 @@ BENCHMARKS: dict[str, Callable[[], Section]] = {
     "idle": idle.measure,
     "ingest": ingest,
     "closure": closure.measure,
+    "trees": trees.measure,
     "hashing": hashing.measure,
     "fleet": fleet.measure,
     "floods": floods.measure,

@@ -34,12 +34,14 @@ def find_tree(
     path: str | None = None,
     host: str | None = None,
     buckets: dict[int, Bucket] | None = None,
+    member: str | None = None,
 ) -> FoundTrees:
-    """Return trees by digest or folder; buckets tell what the folder holds now."""
+    """Return trees by digest, folder or a member's digest; buckets: what the folder holds now."""
     request = wire.FindTreeRequest(
         digest=digest,
         path=path,
         host=host,
+        member=member,
         buckets=[
             wire.TreeBucket(number=number, digest=each.digest, members=each.members)
             for number, each in (buckets or {}).items()
