@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The one program on system calls: look the number up, hand over. */
 
-/* Calls that move bytes between two descriptors. */
+/* Calls that move bytes between two descriptors; none were moved where the source is at its end. */
 static __noinline int moved(struct task_struct *task, __s32 from, __s32 to, __s64 bytes)
 {
 	touch_fd(task, from, WHENCE_READ, bytes);
-	return touch_fd(task, to, WHENCE_WRITE, bytes);
+	return !bytes ? 0 : touch_fd(task, to, WHENCE_WRITE, bytes);
 }
 
 /* Of a struct in user memory; 0 when it is gone. */
@@ -44,7 +44,9 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 	case WHENCE_WORK_CLOSE:
 		return closed(task, argument(regs, compat, 1));
 	case WHENCE_WORK_MMAP:
-		return mapped(task, regs, compat, result);
+		return mapped(task, regs, compat, result, false);
+	case WHENCE_WORK_OLD_MMAP:
+		return mapped(task, regs, compat, result, true);
 	case WHENCE_WORK_MUNMAP:
 		return unmapped(task, argument(regs, compat, 1));
 	case WHENCE_WORK_MREMAP:
@@ -64,7 +66,19 @@ static __noinline int rarer_call(struct task_struct *task, struct pt_regs *regs,
 	case WHENCE_WORK_FTRUNCATE:
 		return touch_fd(task, argument(regs, compat, 1), WHENCE_TRUNCATE, 0);
 	case WHENCE_WORK_IOCTL:
-		return cloned(task, regs, compat);
+		return commanded(task, regs, compat, result);
+	case WHENCE_WORK_FALLOCATE:
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, 0);
+	case WHENCE_WORK_DUP:
+		return duplicated(task, argument(regs, compat, 1), result);
+	case WHENCE_WORK_FCNTL:
+		if (argument(regs, compat, 2) != F_DUPFD && argument(regs, compat, 2) != F_DUPFD_CLOEXEC)
+			return 0;
+		return duplicated(task, argument(regs, compat, 1), result);
+	case WHENCE_WORK_CLOSE_RANGE:
+		if (argument(regs, compat, 3) & CLOSE_RANGE_CLOEXEC)
+			return 0;
+		return range_closed(task, argument(regs, compat, 1), argument(regs, compat, 2));
 	default:
 		return name_changed(task, regs, compat, work);
 	}
@@ -88,7 +102,7 @@ int BPF_PROG(on_call, struct pt_regs *trusted_regs, long result)
 		return 0;
 	if (work == WHENCE_WORK_READ)
 		return touch_fd(task, argument(regs, compat, 1), WHENCE_READ, result);
-	if (work == WHENCE_WORK_WRITE)
-		return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, result);
+	if (work == WHENCE_WORK_WRITE) /* a write of no byte changes nothing */
+		return !result ? 0 : touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, result);
 	return rarer_call(task, regs, result, work);
 }

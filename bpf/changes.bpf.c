@@ -97,6 +97,7 @@ static __always_inline bool is_content_work(__u32 work, struct inode *inode)
 	case WHENCE_WORK_FTRUNCATE:
 	case WHENCE_WORK_TRUNCATE:
 	case WHENCE_WORK_IOCTL:
+	case WHENCE_WORK_FALLOCATE:
 	case WHENCE_WORK_IO_SUBMIT:
 		return true;
 	}

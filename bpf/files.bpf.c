@@ -392,14 +392,15 @@ __noinline int opened(struct touch *touch)
 	type = inode->i_mode & S_IFMT;
 	if (type != S_IFREG)
 		return type == S_IFCHR ? device_opened(touch) : 0;
-	if (!(mode & FMODE_WRITE))
+	if (mode & FMODE_CREATED)
+		touch->flags |= WHENCE_F_CREATED;
+	/* who asks to read alone can still make the file, or cut it (fs/open.c build_open_flags()) */
+	if (!(mode & FMODE_WRITE) && !(touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)))
 		return opened_to_read(touch, key.tgid);
 	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
 		return 0;
 	file = file_of(inode);
 	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
-	if (mode & FMODE_CREATED)
-		touch->flags |= WHENCE_F_CREATED;
 	if (touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)) {
 		number = note_truncation(&file);
 		if (touch->flags & WHENCE_F_CREATED)
@@ -425,6 +426,8 @@ static __always_inline int open_done(struct task_struct *task, __s64 fd, __u64 f
 		.task = (__u64)task, .file = (__u64)file_at(task, fd), .fd = fd, .slot = slot,
 	};
 
+	if (flags & O_PATH)
+		return 0;
 	if (flags & O_TMPFILE_BIT)
 		touch.flags = WHENCE_F_CREATED;
 	else if (flags & O_TRUNC)
@@ -453,6 +456,51 @@ static __noinline int closed(struct task_struct *task, __s32 fd)
 	return 0;
 }
 
+/* A second number for the same open file; whatever had that number is closed. */
+static __noinline int duplicated(struct task_struct *task, __s32 from, __s32 to)
+{
+	struct open_key key = { .tgid = task->tgid, .fd = from };
+	struct whence_file *known, file;
+
+	if (from == to)
+		return 0;
+	closed(task, to);
+	known = bpf_map_lookup_elem(&open_for_writing, &key);
+	if (!known)
+		return 0;
+	file = *known;
+	key.fd = to;
+	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
+	return 0;
+}
+
+struct close_walk {
+	__u64 task;
+	__u32 first;
+};
+
+static long close_step(__u64 index, struct close_walk *walk)
+{
+	closed(typed(struct task_struct, walk->task), walk->first + index);
+	return 0;
+}
+
+#define CLOSED 1024 /* descriptors of one close_range() that are looked at */
+
+/* What lies beyond is found closed later, when its hash is tried again. */
+static __noinline int range_closed(struct task_struct *task, __u32 first, __u32 last)
+{
+	struct close_walk walk = { .task = (__u64)task, .first = first };
+	__u32 end = task->files->fdt->max_fds;
+
+	if (last < end)
+		end = last + 1;
+	if (first >= end)
+		return 0;
+	bpf_loop(end - first < CLOSED ? end - first : CLOSED, close_step, &walk, 0);
+	return 0;
+}
+
 /* A file can be written through memory from here on, until it is unmapped there. */
 static __always_inline void share_mapping(struct task_struct *task, __u64 address, struct file *file)
 {
@@ -478,10 +526,25 @@ static __always_inline int use_mapping(struct touch *touch, __u32 protection, bo
 	return 0;
 }
 
-static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, bool compat, __u64 address)
+/* The arguments of mmap() as 32-bit programs once passed it (arch/x86/kernel/sys_ia32.c). */
+struct old_mmap {
+	__u32 address, length, protection, flags, fd, offset;
+};
+
+static __noinline int mapped(struct task_struct *task, struct pt_regs *regs, bool compat, __u64 address,
+			     bool is_old)
 {
 	__u32 protection = argument(regs, compat, 3), flags = argument(regs, compat, 4);
 	__s32 fd = argument(regs, compat, 5);
+	struct old_mmap old = {};
+
+	if (is_old) {
+		if (bpf_probe_read_user(&old, sizeof(old), (void *)argument(regs, compat, 1)))
+			return unseen(task, WHENCE_UNSEEN_MAPPING);
+		protection = old.protection;
+		flags = old.flags;
+		fd = old.fd;
+	}
 	struct touch touch = {
 		.task = (__u64)task, .file = (__u64)file_at(task, fd), .fd = fd,
 	};
@@ -536,7 +599,7 @@ static __always_inline int protected(struct task_struct *task, struct pt_regs *r
 		if (!walk.found)
 			return 0;
 	}
-	return 0;
+	return walk.at < walk.end ? unseen(task, WHENCE_UNSEEN_MAPPING) : 0;
 }
 
 /* The mapping is gone; which file it was of was kept when it began. */
@@ -623,7 +686,8 @@ static long submitted_one(__u64 index, struct submit_walk *walk)
 		touch_fd(task, block.fd, WHENCE_READ, 0);
 		break;
 	case AIO_PWRITE:
-		touch_fd(task, block.fd, WHENCE_WRITE, block.length_bytes);
+		if (block.length_bytes)
+			touch_fd(task, block.fd, WHENCE_WRITE, block.length_bytes);
 		break;
 	case AIO_PWRITEV:
 		touch_fd(task, block.fd, WHENCE_WRITE, 0);
@@ -649,12 +713,27 @@ static __always_inline int submitted(struct task_struct *task, __u64 blocks, __u
 	return 0;
 }
 
-static __noinline int cloned(struct task_struct *task, struct pt_regs *regs, bool compat)
+/* Commands that change space, by their numbers; two have no name of their own. */
+static __always_inline bool is_space_command(__u32 command)
+{
+	__u32 number = command & 0xff;
+
+	return (command & ~0xffU) == SPACE_COMMAND &&
+	       ((number >= FS_IOC_RESVSP && number <= FS_IOC_UNRESVSP64) || number == FS_IOC_ZERO_RANGE);
+}
+
+static __noinline int commanded(struct task_struct *task, struct pt_regs *regs, bool compat, __s64 result)
 {
 	__u32 command = argument(regs, compat, 2);
 	__u64 parameter = argument(regs, compat, 3);
 	__s64 source = parameter;
 
+	if (is_space_command(command))
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, 0);
+	if (command == BTRFS_IOC_ENCODED_READ)
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_READ, result);
+	if (command == BTRFS_IOC_ENCODED_WRITE)
+		return touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, result);
 	if (command != FICLONE && command != FICLONERANGE)
 		return 0;
 	/* struct file_clone_range begins with the source descriptor */

@@ -247,9 +247,15 @@ struct io_wq_work {
 	int cancel_seq;
 };
 
+struct io_cqe {
+	int fd;
+};
+
 struct io_kiocb {
 	struct file *file;
 	__u8 opcode;
+	__u64 flags;
+	struct io_cqe cqe; /* the descriptor, until there is a result; since 5.19 */
 	struct io_uring_task *tctx; /* since 6.13; before, see shims.bpf.h */
 	struct io_wq_work work;
 };
@@ -362,6 +368,10 @@ struct control_block {
 #define FMODE_WRITE 0x2
 #define FMODE_CREATED 0x100000
 
+/* include/linux/io_uring_types.h: bits that are flags of the request as it was submitted */
+#define REQ_F_FIXED_FILE (1 << 0)
+#define REQ_F_CQE_SKIP (1 << 6)
+
 /* include/linux/sched.h, sched/signal.h, pid_types.h */
 #define TASK_COMM_LEN 16
 #define PF_IO_WORKER 0x00000010
@@ -377,12 +387,24 @@ struct control_block {
 #define AT_FDCWD -100
 #define O_TRUNC 01000
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
+#define O_PATH 010000000
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
+#define CLOSE_RANGE_CLOEXEC 4
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4
 #define MAP_SHARED 0x01
 #define MAP_ANONYMOUS 0x20
 #define FICLONE 0x40049409
 #define FICLONERANGE 0x4020940d
+/* include/linux/falloc.h: a call that fallocate() does as well, 'X', by its number */
+#define SPACE_COMMAND 0x40305800
+#define FS_IOC_RESVSP 40
+#define FS_IOC_UNRESVSP64 43
+#define FS_IOC_ZERO_RANGE 57
+/* include/uapi/linux/btrfs.h */
+#define BTRFS_IOC_ENCODED_READ 0x80809440
+#define BTRFS_IOC_ENCODED_WRITE 0x40809440
 #define RENAME_EXCHANGE 2
 #define AT_REMOVEDIR 0x200
 

@@ -224,6 +224,11 @@ enum whence_work {
 	WHENCE_WORK_MUNMAP,	/* address is argument 1 */
 	WHENCE_WORK_MPROTECT,	/* address, length, protection */
 	WHENCE_WORK_MREMAP,	/* old address is argument 1, the new one the result */
+	WHENCE_WORK_FALLOCATE,	/* descriptor is argument 1; the result counts no bytes */
+	WHENCE_WORK_OLD_MMAP,	/* argument 1 points at the six of MMAP, 32 bits each */
+	WHENCE_WORK_DUP,	/* descriptor is argument 1, the new one the result */
+	WHENCE_WORK_FCNTL,	/* the same, for two of its commands (argument 2) */
+	WHENCE_WORK_CLOSE_RANGE,	/* first, last, flags */
 };
 
 /*
@@ -240,7 +245,8 @@ enum whence_unseen {
 	WHENCE_UNSEEN_MAPPING,		/* a mapping was made writable; whose is not known */
 };
 
-#define WHENCE_SYSCALLS 512
+/* x32 has numbers of its own from 512 on */
+#define WHENCE_SYSCALLS 1024
 
 /* Settings, constant once loaded; the verifier prunes what they rule out. */
 struct whence_config {

@@ -236,6 +236,51 @@ static __noinline int rarer_request(struct task_struct *task, struct io_kiocb *r
 	return uring_names(task, request, kind);
 }
 
+#define URING_FALLOCATE 17
+#define URING_READ_MULTISHOT 49
+
+/*
+ * Requests whose completion tells nothing: of successes that are not wanted
+ * (IOSQE_CQE_SKIP_SUCCESS) there is none, and each piece of a multishot read has
+ * one without its request. So the edge is of the submission, as with libaio, and
+ * has no bytes; what cannot be named then makes the run incomplete.
+ */
+static __noinline int uring_silent(struct task_struct *task, struct io_kiocb *request, __u16 kind)
+{
+	struct touch touch = {
+		.task = (__u64)task, .slot = SCRATCH_URING, .flags = WHENCE_F_URING, .kind = kind,
+	};
+
+	if (is_name_kind(kind))
+		return is_folder_removal(request, kind) ? 0 : unseen(task, WHENCE_UNSEEN_URING_NAME);
+	if (kind == WHENCE_CLOSE_WRITE)
+		return 0;
+	if (kind == WHENCE_UNSEEN)
+		return uring_unknown(task, request);
+	if (kind == WHENCE_OPEN_WRITE || request->opcode == URING_SPLICE ||
+	    request->opcode == URING_TEE || request->flags & REQ_F_FIXED_FILE)
+		return unseen(task, WHENCE_UNSEEN_URING);
+	touch.fd = request->cqe.fd;
+	touch.file = (__u64)file_at(task, touch.fd);
+	return touch.file ? use_file(&touch) : 0;
+}
+
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(on_uring_submit, struct io_kiocb *request)
+{
+	struct task_struct *task;
+	__u16 kind;
+
+	request = typed(struct io_kiocb, request);
+	if (!(request->flags & REQ_F_CQE_SKIP) && request->opcode != URING_READ_MULTISHOT)
+		return 0;
+	kind = uring_kind(request->opcode);
+	task = uring_task(request);
+	if (!kind || !task || !in_scope(task))
+		return 0;
+	return uring_silent(typed(struct task_struct, task), request, kind);
+}
+
 SEC("tp_btf/io_uring_complete")
 int on_uring(__u64 *arguments)
 {
@@ -270,6 +315,8 @@ int on_uring(__u64 *arguments)
 		return 0;
 	if (request->opcode == URING_SPLICE || request->opcode == URING_TEE)
 		uring_source(task, request, result);
+	if (!result && touch.kind == WHENCE_WRITE && request->opcode != URING_FALLOCATE)
+		return 0;
 	touch.task = (__u64)task;
 	touch.file = (__u64)request->file;
 	touch.bytes = result;

@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly run_packages=(clang llvm libbpf-dev libbpf1 make ca-certificates python3 python3-venv)
 readonly test_packages=(bpftool btrfs-progs dbus gcc git iproute2 libc6-dev openssh-client
-	openssh-server prometheus strace systemd systemd-container util-linux)
+	openssh-server prometheus strace systemd systemd-container util-linux xfsprogs)
 readonly extras="daemon,collector,dev,demo,mcp"
 
 say() { printf '  %-9s %s\n' "$1" "$2" >&2; }

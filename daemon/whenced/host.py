@@ -15,6 +15,7 @@ TRACEPOINTS: Final = (
     "sched_process_exit",
     "sys_exit",
     "io_uring_complete",
+    "io_uring_submit_req",
     "ctime_ns_xchg",
     "ctime_xchg_skip",
     "inode_set_ctime_to_ts",

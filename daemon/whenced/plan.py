@@ -22,12 +22,13 @@ PROGRAMS: Final = {
     "on_exit": ("sched_process_exit", "ends and exit codes of processes"),
     "on_call": ("sys_exit", "files through system calls"),
     "on_uring": ("io_uring_complete", "files through io_uring"),
+    "on_uring_submit": ("io_uring_submit_req", "io_uring requests that ask for no completion"),
     "on_change": ("ctime_ns_xchg", "stores to shared mappings, identities behind new names"),
     "on_change_in_tick": ("ctime_xchg_skip", "names changed twice within a tick"),
     "on_change_set": ("inode_set_ctime_to_ts", "names on file systems with coarse time stamps"),
 }
 _CHANGES: Final = ("on_change", "on_change_in_tick", "on_change_set")
-OPTIONAL: Final = frozenset({"on_uring", *_CHANGES})
+OPTIONAL: Final = frozenset({"on_uring", "on_uring_submit", *_CHANGES})
 
 
 # What no hook of this back end follows: (what is not seen, what whence does instead).

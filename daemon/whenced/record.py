@@ -98,7 +98,7 @@ PROCESS: Final = np.dtype(_PROCESS)
 ALIVE: Final = np.dtype([*_PROCESS, ("flags", "<u4"), ("uid", "<u4")])
 ALIVE_IN_SCOPE: Final = 1
 
-SYSCALLS: Final = 512
+SYSCALLS: Final = 1024
 CONFIG: Final = np.dtype(
     [
         ("work", "u1", (SYSCALLS,)),
@@ -212,6 +212,11 @@ class Work(IntEnum):
     MUNMAP = 24
     MPROTECT = 25
     MREMAP = 26
+    FALLOCATE = 27
+    OLD_MMAP = 28
+    DUP = 29
+    FCNTL = 30
+    CLOSE_RANGE = 31
 
 
 class Unseen(IntEnum):

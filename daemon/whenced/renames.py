@@ -84,8 +84,20 @@ class NameChanges:
             return []
         return list(self._rows_of(change))
 
+    def _is_nothing(self, change: Change) -> bool:
+        """Whether both are names of one file: then the call succeeds, and both stay (POSIX)."""
+        if change.knows_file or change.event.kind != Kind.RENAME or change.new is None:
+            return False
+        if change.event.flags & Flag.EXCHANGE:
+            return False
+        tgid = self.root_tgid(change.event)
+        found = self._resolver.file_at(tgid, change.new)
+        return found is not None and found == self._resolver.file_at(tgid, change.old)
+
     def _rows_of(self, change: Change) -> Iterator[NameRow]:
         kind, flags = change.event.kind, change.event.flags
+        if self._is_nothing(change):
+            return
         if kind == Kind.TRUNCATE_PATH:
             self._on_truncate(change)
         elif kind == Kind.UNLINK:

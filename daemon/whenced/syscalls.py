@@ -27,17 +27,25 @@ X86: Final[dict[str, tuple[int | None, int | None, Work]]] = {
     "writev": (20, 146, Work.WRITE),
     "pwritev": (296, 334, Work.WRITE),
     "pwritev2": (328, 379, Work.WRITE),
-    "fallocate": (285, 324, Work.WRITE),
+    "fallocate": (285, 324, Work.FALLOCATE),
     "open": (2, 5, Work.OPEN),
     "openat": (257, 295, Work.OPENAT),
     "openat2": (437, 437, Work.OPENAT2),
     "creat": (85, 8, Work.CREAT),
     "open_by_handle_at": (304, 342, Work.OPENAT),
     "close": (3, 6, Work.CLOSE),
+    "close_range": (436, 436, Work.CLOSE_RANGE),
+    "dup": (32, 41, Work.DUP),
+    "dup2": (33, 63, Work.DUP),
+    "dup3": (292, 330, Work.DUP),
+    "fcntl": (72, 55, Work.FCNTL),
+    "fcntl64": (None, 221, Work.FCNTL),
     "mmap": (9, 192, Work.MMAP),
+    "old_mmap": (None, 90, Work.OLD_MMAP),
     "munmap": (11, 91, Work.MUNMAP),
     "mremap": (25, 163, Work.MREMAP),
     "mprotect": (10, 125, Work.MPROTECT),
+    "pkey_mprotect": (329, 380, Work.MPROTECT),
     "io_submit": (209, 248, Work.IO_SUBMIT),
     "tee": (276, 315, Work.TEE),
     "vmsplice": (278, 316, Work.VMSPLICE),
@@ -59,6 +67,18 @@ X86: Final[dict[str, tuple[int | None, int | None, Work]]] = {
     "truncate64": (None, 193, Work.TRUNCATE),
 }
 
+# x32 has the numbers of x86-64, with a bit that the kernel program leaves out, but for these.
+X32: Final[dict[str, tuple[int, Work]]] = {
+    "ioctl": (514, Work.IOCTL),
+    "readv": (515, Work.READ),
+    "writev": (516, Work.WRITE),
+    "vmsplice": (532, Work.VMSPLICE),
+    "preadv": (534, Work.READ),
+    "pwritev": (535, Work.WRITE),
+    "preadv2": (546, Work.READ),
+    "pwritev2": (547, Work.WRITE),
+}
+
 
 def work_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return (64-bit, 32-bit) tables of SYSCALLS bytes: number to Work."""
@@ -69,4 +89,6 @@ def work_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
             native[number] = work
         if compat_number is not None:
             compat[compat_number] = work
+    for number, work in X32.values():
+        native[number] = work
     return native, compat

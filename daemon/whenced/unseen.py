@@ -7,15 +7,15 @@ from typing import Final
 from whenced.record import Unseen
 
 _SENTENCES: Final = {
-    Unseen.URING: "an io_uring request of a kind that capture does not know moved bytes or names",
+    Unseen.URING: "io_uring requests moved bytes or names in a way that capture cannot follow",
     Unseen.URING_COMMAND: "an io_uring command went to the driver of a file or device",
-    Unseen.URING_NAME: "names changed through io_uring, and this kernel does not say which",
+    Unseen.URING_NAME: "names changed through io_uring, and nothing says which",
     Unseen.AIO: "libaio control blocks could not be read: some of its files are not known",
     Unseen.GPUDIRECT: (
         "GPUDirect Storage was used: reads are inferred from opens, writes are not seen"
     ),
     Unseen.BLOCK_DEVICE: "a block device was used below its file system",
-    Unseen.MAPPING: "a mapping was made writable while another thread changed the memory map",
+    Unseen.MAPPING: "mappings were made writable, and not all of their files are known",
 }
 
 

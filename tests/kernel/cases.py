@@ -8,55 +8,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.kernel import seldom_cases
+from tests.kernel.case import (
+    BOTH,
+    DATA,
+    FILES,
+    FOLDERS,
+    ONCE,
+    OUT,
+    PLACES,
+    Case,
+    Tree,
+)  # fmt: skip
+
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 _MARK: Final = "<!-- written by python -m tests.kernel.cases: -->\n"
-
-# What stands in the working directory: name -> content; None a folder, a text a link to it.
-Tree = Mapping[str, bytes | str | None]
-BLOCK: Final = bytes(4096)
-FILES: Final[Tree] = {"data": BLOCK, "out": BLOCK, "empty": b""}
-DATA: Final[Tree] = {"data": BLOCK}
-OUT: Final[Tree] = {"out": b"before"}
-FOLDERS: Final[Tree] = {
-    **dict.fromkeys(("from", "to", "real", "hollow")),
-    **dict.fromkeys(("data", "other", "from/data", "real/data"), b"content of it"),
-    "alias": "real",
-}
-PLACES: Final[Tree] = {
-    **dict.fromkeys(("inner", "alias", "layers")),
-    "inner/data": b"content",
-}
-BOTH: Final = ("read data", "write out")
-Moved = Mapping[str, tuple[int, int]]  # edge -> (calls, bytes)
-_ONCE: Final[Moved] = {"read data": (1, 100), "write out": (1, 100)}
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One program, one expected set of edges.
-
-    does: behaviour of tests/workloads/PROGRAM.c, further words after blanks. moved: exact counts
-    of some edges. by_printed: the edges belong to the one process whose id the program prints.
-    one_file: edges that must be on one identity. pipes: how many had a writer and a reader.
-    on: file system that the working directory is made on, empty for the machine's own. unseen:
-    what the run is told to lack.
-    """
-
-    name: str
-    program: str
-    does: str
-    edges: tuple[str, ...]
-    given: Tree = field(default_factory=dict)
-    moved: Moved = field(default_factory=dict)
-    by_printed: bool = False
-    one_file: tuple[str, ...] = ()
-    pipes: int = 0
-    on: str = ""
-    unseen: tuple[str, ...] = ()
 
 
 def _reads() -> Iterator[Case]:
@@ -113,9 +82,9 @@ def _maps() -> Iterator[Case]:
 
 def _copies() -> Iterator[Case]:
     for name, does in (("sendfile", "sent"), ("copy_file_range", "copied")):
-        yield Case(name, "copies", does, BOTH, FILES, _ONCE)
-    yield Case("splice through a pipe", "copies", "spliced", BOTH, FILES, _ONCE, pipes=1)
-    yield Case("splice, tee, splice", "copies", "teed", BOTH, FILES, _ONCE, pipes=2)
+        yield Case(name, "copies", does, BOTH, FILES, ONCE)
+    yield Case("splice through a pipe", "copies", "spliced", BOTH, FILES, ONCE, pipes=1)
+    yield Case("splice, tee, splice", "copies", "teed", BOTH, FILES, ONCE, pipes=2)
     yield Case("vmsplice and splice", "copies", "gifted", ("write out",), FILES, pipes=1)
     yield Case("reflink (FICLONE)", "copies", "cloned", BOTH, FILES, on="btrfs")
     yield Case("a reflink that is refused", "copies", "refused_clone", (), FILES)
@@ -132,8 +101,8 @@ def _rings() -> Iterator[Case]:
         "io_uring fixed vectors": "fixed_vectors",
         "io_uring linked requests": "chained",
     }.items():
-        yield Case(name, "uring", does, BOTH, FILES, _ONCE)
-    yield Case("io_uring SPLICE", "uring", "spliced", BOTH, FILES, _ONCE, pipes=1)
+        yield Case(name, "uring", does, BOTH, FILES, ONCE)
+    yield Case("io_uring SPLICE", "uring", "spliced", BOTH, FILES, ONCE, pipes=1)
     others = {
         "io_uring OPENAT that creates": ("opened", ("write new",)),
         "io_uring OPENAT alone": ("opened_only", ()),
@@ -147,7 +116,7 @@ def _rings() -> Iterator[Case]:
     }
     for name, (does, edges) in others.items():
         yield Case(name, "uring", does, edges, FILES)
-    yield Case("libaio PREAD and PWRITE", "aio", "plain", BOTH, FILES, _ONCE)
+    yield Case("libaio PREAD and PWRITE", "aio", "plain", BOTH, FILES, ONCE)
     yield Case("libaio PREADV and PWRITEV", "aio", "vectored", BOTH, FILES)
     yield Case("libaio FSYNC", "aio", "synced", (), FILES)
     yield Case("libaio that is refused", "aio", "refused", (), FILES)
@@ -263,12 +232,15 @@ def _processes() -> Iterator[Case]:
         "write data",
     )  # fmt: skip
     yield Case("32-bit: rename, unlink, truncate, creat", "compat", "changed_names", compat, FILES)
+    yield Case("32-bit: the old mmap", "compat", "mapped", ("map data", "write data"), FILES)
     yield Case("pipe between two processes", "streams", "anonymous", (), pipes=1)
     yield Case("named FIFO between two processes", "streams", "named", (), pipes=1)
 
 
 def _nothing() -> Iterator[Case]:
     for name, does in {
+        "Landlock refuses": "walled_in",
+        "a seccomp filter refuses": "filtered",
         "calls that are refused": "refused",
         "stat, access, readdir, O_PATH, locks, chmod": "looked_at",
         "open and close": "opened",
@@ -296,6 +268,7 @@ SECTIONS: Final[Mapping[str, tuple[Case, ...]]] = {
     "Names": tuple(_names()),
     "Places": tuple(_places()),
     "Processes": tuple(_processes()),
+    **seldom_cases.SECTIONS,
     "Nothing flows": tuple(_nothing()),
     "What cannot be followed": tuple(_unseen()),
 }

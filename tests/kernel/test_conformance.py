@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.kernel.cases import CASES, PAGE, Case, Tree, page
+from tests.kernel.case import Case, Tree
+from tests.kernel.cases import CASES, PAGE, page
 from tests.kernel.seen import Run, Seen
 from tests.kernel.witness import Witness
 from tests.kernel.workload import Workloads, mounted
 
+from whenced.record import Kind
 from whenced.rows import AccessRow, NameRow, StreamRow, UnseenRow
 
 pytestmark = pytest.mark.kernel
@@ -91,6 +93,17 @@ def test_names_of_cases_are_unique() -> None:
 def test_the_page_is_written_from_the_table() -> None:
     """docs/conformance.md equals what ``python -m tests.kernel.cases`` writes now."""
     assert PAGE.read_text() == page(PAGE.read_text())
+
+
+def test_a_writable_descriptor_tells_its_close_whoever_closes_it(
+    witness: Witness, workloads: Workloads, place: Path
+) -> None:
+    """dup2 and dup3 over it, and close_range: two, and three copies of a third."""
+    plant(place, {"data": b"content", "out": b""})
+    witness.run(workloads.command("descriptors", "closed_by_others"), place)
+    kinds = [int(kind) for rows in witness.records for kind in rows["kind"]]
+
+    assert kinds.count(Kind.CLOSE_WRITE) == 5
 
 
 def test_a_name_that_is_swapped_during_the_call_is_not_believed(

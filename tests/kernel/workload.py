@@ -31,7 +31,7 @@ class Workloads:
         return [str(self.directory / program), *words]
 
 
-_DISK_BYTES = 128 << 20  # the least that mkfs.btrfs takes; sparse
+_DISK_BYTES = {"btrfs": 128 << 20, "xfs": 300 << 20}  # the least that mkfs takes; sparse
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def mounted(place: Path, kind: str) -> Iterator[Path]:
     """Mount a new file system of that kind below ``place``; raises CalledProcessError."""
     image, directory = place / "disk.image", place / "disk"
     image.touch()
-    os.truncate(image, _DISK_BYTES)
+    os.truncate(image, _DISK_BYTES[kind])
     subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
     directory.mkdir()
     subprocess.run(["mount", "-o", "loop", image, directory], check=True)

@@ -23,6 +23,7 @@ EVERYTHING = HostFacts(
         "sched_process_exit": 2,
         "sys_exit": 2,
         "io_uring_complete": 3,
+        "io_uring_submit_req": 1,
         "ctime_ns_xchg": 4,
         "ctime_xchg_skip": 2,
         "inode_set_ctime_to_ts": 2,
@@ -65,6 +66,7 @@ REQUIRED = [
 OPTIONAL = [
     ("cgroup2", {"has_cgroup2": False}, "mount -t cgroup2"),
     ("hook:io_uring_complete", without_hook("io_uring_complete"), "io_uring"),
+    ("hook:io_uring_submit_req", without_hook("io_uring_submit_req"), "no completion"),
     ("see:io_uring_names", {"kernel_structs": frozenset()}, "Linux 6.13"),
     ("see:gpudirect_storage", {"has_nvidia_fs": True}, "inferred from opens"),
 ]

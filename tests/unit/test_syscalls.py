@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whenced.record import SYSCALLS, Work
-from whenced.syscalls import X86, work_tables
+from whenced.syscalls import X32, X86, work_tables
 
 # arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl of Linux 6.18
 NATIVE = [
@@ -13,7 +13,8 @@ NATIVE = [
     (17, Work.READ), (18, Work.WRITE), (40, Work.SENDFILE), (77, Work.FTRUNCATE),
     (76, Work.TRUNCATE), (82, Work.RENAME), (87, Work.UNLINK), (263, Work.UNLINKAT),
     (265, Work.LINKAT), (275, Work.SPLICE), (326, Work.SPLICE), (327, Work.READ),
-    (328, Work.WRITE),
+    (328, Work.WRITE), (285, Work.FALLOCATE), (329, Work.MPROTECT), (436, Work.CLOSE_RANGE),
+    (515, Work.READ), (547, Work.WRITE),
 ]  # fmt: skip
 COMPAT = [
     (3, Work.READ), (4, Work.WRITE), (6, Work.CLOSE), (192, Work.MMAP), (54, Work.IOCTL),
@@ -49,7 +50,7 @@ def test_tables_hold_every_call_and_nothing_else() -> None:
     native, compat = work_tables()
 
     assert (native.size, compat.size) == (SYSCALLS, SYSCALLS)
-    assert native.astype(bool).sum() == sum(row[0] is not None for row in X86.values())
+    assert native.astype(bool).sum() == len(X32) + sum(row[0] is not None for row in X86.values())
     assert compat.astype(bool).sum() == sum(row[1] is not None for row in X86.values())
 
 

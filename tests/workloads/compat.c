@@ -6,10 +6,11 @@
 #include "workload.h"
 
 enum { READ = 3, WRITE = 4, OPEN = 5, CLOSE = 6, CREAT = 8, UNLINK = 10, RENAME = 38,
-       TRUNCATE = 92, PREAD64 = 180, SENDFILE64 = 239, OPENAT = 295, RENAMEAT2 = 353 };
+       OLD_MMAP = 90, TRUNCATE = 92, PREAD64 = 180, SENDFILE64 = 239, OPENAT = 295, RENAMEAT2 = 353 };
 
 struct low {
 	char data[16], out[16], moved[16], buffer[100];
+	uint32_t mapping[6];
 };
 
 static struct low *low;
@@ -63,4 +64,17 @@ static void changed_names(void)
 	must(compat(CREAT, at(low->data), 0644, 0, 0, 0));
 }
 
-BEHAVIOURS({ "moved_content", moved_content }, { "changed_names", changed_names })
+/* The arguments lie in memory; the C library has another call since 1999. */
+static void mapped(void)
+{
+	long fd;
+
+	prepare();
+	fd = must(compat(OPEN, at(low->data), O_RDWR, 0, 0, 0));
+	memcpy(low->mapping, (uint32_t[6]){ 0, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0 },
+	       sizeof(low->mapping));
+	fd = compat(OLD_MMAP, at(low->mapping), 0, 0, 0, 0);
+	*(char *)(uintptr_t)(uint32_t)fd = 'w';
+}
+
+BEHAVIOURS({ "moved_content", moved_content }, { "mapped", mapped }, { "changed_names", changed_names })

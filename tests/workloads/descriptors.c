@@ -2,6 +2,7 @@
 /* Who uses a descriptor is not always who opened it. Prints the user's id. */
 #include "workload.h"
 
+#include <linux/close_range.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -81,6 +82,25 @@ static void duplicated(void)
 	printf("%d\n", getpid());
 }
 
+static int open_out(void)
+{
+	return open_file("out", O_WRONLY | O_CREAT);
+}
+
+/* Each of five numbers is closed by a call that is not close(). */
+static void closed_by_others(void)
+{
+	int one = open_out(), two = open_out(), third, fourth, fifth;
+
+	must(dup2(open_file("data", O_RDONLY), one));
+	must(dup3(open_file("data", O_RDONLY), two, O_CLOEXEC));
+	third = must(dup(open_out()));
+	fourth = must(fcntl(third, F_DUPFD_CLOEXEC, 0));
+	fifth = must(fcntl(third, F_DUPFD, fourth));
+	must(syscall(SYS_close_range, third, fifth, 0));
+	must(syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC));
+}
+
 /* Taken out of the process that has it, which does not use it. */
 static void taken(void)
 {
@@ -115,5 +135,5 @@ static void shared_table(void)
 	printf("%d\n", getpid());
 }
 
-BEHAVIOURS({ "inherited", inherited }, { "passed", passed }, { "duplicated", duplicated },
+BEHAVIOURS({ "inherited", inherited }, { "passed", passed }, { "duplicated", duplicated }, { "closed_by_others", closed_by_others },
 	   { "taken", taken }, { "shared_table", shared_table })

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <spawn.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 
@@ -77,6 +78,46 @@ static void in_memory(void)
 	must(fexecve(copy_in_memory(), (char *[]){ "target", NULL }, environ));
 }
 
+/* The same, by the name that procfs has for the descriptor. */
+static void in_memory_by_procfs(void)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", copy_in_memory());
+	must(execv(name, (char *[]){ "target", NULL }));
+}
+
+/* The interpreter opens the script by the descriptor's name. */
+static void script_by_descriptor(void)
+{
+	int fd = must(open("script", O_RDONLY));
+
+	must(syscall(SYS_execveat, fd, "", (char *[]){ "script", NULL }, environ, AT_EMPTY_PATH));
+}
+
+/* words: a program and its arguments. */
+static void run(void)
+{
+	must(execvp(words[0], words));
+}
+
+static void put(const char *name, const char *text)
+{
+	must(write(open_file(name, O_WRONLY), text, strlen(text)));
+}
+
+/* A handler of our own for files that end in "odd": the kernel runs cat in their place. */
+static void handled(void)
+{
+	must(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+	put("/proc/self/uid_map", "0 0 1");
+	put("/proc/self/setgroups", "deny");
+	put("/proc/self/gid_map", "0 0 1");
+	must(mount("binfmt_misc", "folder", "binfmt_misc", 0, NULL));
+	put("folder/register", ":whence:E::odd::/bin/cat:");
+	must(execv("./thing.odd", (char *[]){ "thing.odd", NULL }));
+}
+
 static void after_vfork(void)
 {
 	pid_t child = must(vfork());
@@ -123,5 +164,7 @@ static void twice(void)
 
 BEHAVIOURS({ "passed_on", passed_on }, { "odd_arguments", odd_arguments },
 	   { "long_argument", long_argument }, { "rewritten", rewritten }, { "script", script },
-	   { "thread", thread }, { "in_memory", in_memory }, { "after_vfork", after_vfork },
+	   { "thread", thread }, { "in_memory", in_memory },
+	   { "in_memory_by_procfs", in_memory_by_procfs },
+	   { "script_by_descriptor", script_by_descriptor }, { "run", run }, { "handled", handled }, { "after_vfork", after_vfork },
 	   { "spawned", spawned }, { "failing", failing }, { "by_loader", by_loader }, { "twice", twice })

@@ -224,7 +224,69 @@ static void cut(void)
 	must(result_of(&ring, request));
 }
 
-BEHAVIOURS({ "plain", plain }, { "polled", polled }, { "vectored", vectored },
+/* Both succeed and say so to nobody: completions of successes are not wanted. */
+static void silent(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe requests[2] = {
+		request_of(IORING_OP_READ, open_file("data", O_RDONLY), buffer, 100),
+		request_of(IORING_OP_WRITE, open_file("out", O_WRONLY), buffer, 100),
+	};
+
+	requests[0].flags = requests[1].flags = IOSQE_CQE_SKIP_SUCCESS;
+	sent_off(&ring, requests, 2);
+}
+
+static void silent_fixed_files(void)
+{
+	struct ring ring = ring_of(0);
+	int fds[2] = { open_file("data", O_RDONLY), open_file("out", O_WRONLY) };
+	struct io_uring_sqe requests[2] = {
+		request_of(IORING_OP_READ, 0, buffer, 100),
+		request_of(IORING_OP_WRITE, 1, buffer, 100),
+	};
+
+	must(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, fds, 2));
+	requests[0].flags = requests[1].flags = IOSQE_CQE_SKIP_SUCCESS | IOSQE_FIXED_FILE;
+	sent_off(&ring, requests, 2);
+}
+
+static void silent_names(void)
+{
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe request = name_request(IORING_OP_RENAMEAT, "data", "moved");
+
+	request.flags = IOSQE_CQE_SKIP_SUCCESS;
+	sent_off(&ring, &request, 1);
+	while (access("moved", F_OK))
+		usleep(1000);
+}
+
+/* READ_MULTISHOT, Linux 6.7: one request, a completion for each piece. */
+static void many_shots(void)
+{
+	struct io_uring_buf_reg buffers = { .ring_entries = 8, .bgid = 1 };
+	struct io_uring_buf_ring *ring_of_buffers =
+		mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ring ring = ring_of(0);
+	struct io_uring_sqe request;
+	int ends[2];
+
+	buffers.ring_addr = (uintptr_t)ring_of_buffers;
+	must(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PBUF_RING, &buffers, 1));
+	ring_of_buffers->bufs[0].addr = (uintptr_t)buffer;
+	ring_of_buffers->bufs[0].len = 10;
+	ring_of_buffers->tail = 1;
+	must(pipe2(ends, O_CLOEXEC));
+	must(write(ends[1], "1234567", 7));
+	request = request_of(49, ends[0], NULL, 0);
+	request.flags = IOSQE_BUFFER_SELECT;
+	request.buf_group = 1;
+	must(result_of(&ring, request));
+}
+
+BEHAVIOURS({ "silent", silent }, { "silent_fixed_files", silent_fixed_files },
+	   { "silent_names", silent_names }, { "many_shots", many_shots }, { "plain", plain }, { "polled", polled }, { "vectored", vectored },
 	   { "handed_over", handed_over }, { "fixed_files", fixed_files },
 	   { "fixed_buffers", fixed_buffers }, { "fixed_vectors", fixed_vectors },
 	   { "opened", opened }, { "opened_only", opened_only },

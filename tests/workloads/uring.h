@@ -59,9 +59,7 @@ static inline unsigned int wake_flags(struct ring *ring)
 	return IORING_ENTER_GETEVENTS;
 }
 
-/* Several requests at once; each has to succeed. */
-static inline void results_of(struct ring *ring, const struct io_uring_sqe *requests,
-			      unsigned int count)
+static inline void queue(struct ring *ring, const struct io_uring_sqe *requests, unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++) {
 		unsigned int tail = *ring->submit_tail, slot = tail & ring->submit_mask;
@@ -70,9 +68,23 @@ static inline void results_of(struct ring *ring, const struct io_uring_sqe *requ
 		ring->submit_array[slot] = slot;
 		*ring->submit_tail = tail + 1;
 	}
+}
+
+/* Several requests at once; each has to succeed. */
+static inline void results_of(struct ring *ring, const struct io_uring_sqe *requests,
+			      unsigned int count)
+{
+	queue(ring, requests, count);
 	must(syscall(SYS_io_uring_enter, ring->fd, count, count, wake_flags(ring), NULL, 0));
 	for (unsigned int i = 0; i < count; i++, ++*ring->complete_head)
 		must(ring->completions[*ring->complete_head & ring->complete_mask].res);
+}
+
+/* Several requests at once, of which no completion is awaited. */
+static inline void sent_off(struct ring *ring, const struct io_uring_sqe *requests, unsigned int count)
+{
+	queue(ring, requests, count);
+	must(syscall(SYS_io_uring_enter, ring->fd, count, 0, 0, NULL, 0));
 }
 
 /* Result of one request; negative is an errno. */
