@@ -59,7 +59,7 @@ bench: setup ## print the benchmark tables
 PREFIX ?= /opt/whence
 SYSTEM_PYTHON ?= /usr/bin/python3
 
-soak: setup ## kill -9 of collector and uplink at ten thousand random moments, rows counted
+soak: setup ## kill -9 of every program at ten thousand random moments, under load, rows counted
 	@$(PYTHON_HERE) -m tests.soak $(SOAK)
 
 races: setup ## 100,000 hostile changes of files under readers and hasher: no digest may be wrong

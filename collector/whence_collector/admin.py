@@ -6,6 +6,7 @@ A server of its own, because gRPC serves every service on every port of a server
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import grpc
 import grpc.aio
 
 from whence_collector import backup
-from whence_collector.errors import AddressUnusable
+from whence_collector.errors import AddressUnusable, BackupUnusable
 from whence_collector.status import ErrorInterceptor
 from whence_proto.v1 import admin_pb2, admin_pb2_grpc
 
@@ -69,8 +70,32 @@ async def serve(
     return server
 
 
-def ask_backup(path: Path) -> admin_pb2.BackupReply:
-    """Ask the collector behind a socket for a copy. Raises grpc.RpcError."""
+def ask_backup(path: Path) -> admin_pb2.BackupReply | None:
+    """Ask the collector behind a socket for a copy; None when nobody is behind it.
+
+    Raises BackupUnusable with what the collector said, or why it cannot be asked.
+    """
+    if not _is_served(path):
+        return None
     with grpc.insecure_channel(f"unix:{path}") as channel:
         stub = admin_pb2_grpc.AdminStub(channel)
-        return stub.Backup(admin_pb2.BackupRequest(), timeout=BACKUP_TIMEOUT_S)
+        try:
+            return stub.Backup(admin_pb2.BackupRequest(), timeout=BACKUP_TIMEOUT_S)
+        except grpc.RpcError as refusal:
+            said = refusal.details() or refusal.code().name
+            raise BackupUnusable(f"the collector made no copy: {said}") from refusal
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a collector is there: that it refuses is not the same as nobody."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        try:
+            asked.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise BackupUnusable(
+                f"{path} cannot be asked ({error.strerror}): run this as root or as the "
+                "collector's user"
+            ) from error
+    return True

@@ -32,8 +32,6 @@ def enroll(words: Sequence[str]) -> None:
 
 def backup(words: Sequence[str]) -> None:
     """Copy the database of a collector, whether it runs or not, and read the copy back."""
-    import grpc  # noqa: PLC0415 -- only here
-
     from whence_collector import admin, backup, file_copy  # noqa: PLC0415 -- DuckDB takes a while
     from whence_collector.store import Store  # noqa: PLC0415 -- the same
 
@@ -43,10 +41,10 @@ def backup(words: Sequence[str]) -> None:
     settings = settings_of(options)
     if options.file.exists():
         raise InvalidSetting(f"{options.file} is there already; name a new file")
-    try:
-        reply = admin.ask_backup(admin.socket_of(settings.data_dir))
+    reply = admin.ask_backup(admin.socket_of(settings.data_dir))
+    if reply is not None:
         made = file_copy.Copied(Path(reply.path), reply.size_bytes, reply.blake3, reply.paused_ns)
-    except grpc.RpcError:
+    else:
         _must_exist(settings)
         store = Store(settings.database)  # raises DataDirectoryInUse where one runs after all
         made = backup.start(store).result()

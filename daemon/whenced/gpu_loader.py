@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ATTACHED: Final = ("on_gpu_call", "on_gpu_fork", "on_gpu_exit", "on_gpu_switch")
 _RING_BYTES: Final = 1 << 19
-_SHARED: Final = ("excluded", "scope_cgroups")
+_SHARED: Final = ("excluded", "scope_cgroups", ".data.control")
 _OWN: Final = ("gpu_files", "gpu_fds", "gpu_holders", "gpu_events", "gpu_counts", "gpu_ticker")
 _SECTIONS: Final = (".rodata.config", ".rodata.gpu")
 _ITERATOR_READ_BYTES: Final = 1 << 16
@@ -81,6 +81,7 @@ class GpuProbe:
         found: list[GpuEvent] = []
         while (rows := self._ring.drain()).size:
             found += gpu_events(rows)
+            self._ring.release()
         return found
 
     def walk(self) -> list[GpuEvent]:
@@ -106,7 +107,7 @@ class GpuProbe:
         return int(rows["attempted"].sum()), int(rows["lost"].sum())
 
     def _choose_maps(self, capture: Capture) -> None:
-        """Create our own, share two, and leave the other maps of the common headers out."""
+        """Create our own, share three, and leave the other maps of the common headers out."""
         for address, name in self._library.maps(self._object):
             if name in _SHARED:
                 self._library.call("bpf_map__reuse_fd", address, capture.map_fd(name))

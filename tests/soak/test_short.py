@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.asking import Whence
 from tests.scope import Scope
+from tests.soak.deaths import block
+from tests.soak.deaths import compiled as deaths_compiled
 from tests.soak.kills import soak
 from tests.soak.races import compare, compiled, digest_of, race
 
@@ -49,3 +51,13 @@ def test_a_wrong_digest_is_found() -> None:
 
     assert (len(found.wrong), len(found.overlapped)) == (1, 2)
     assert found.states == {"verified": 3}
+
+
+def test_deaths_of_everything_lose_nothing_and_tell_nothing_twice(
+    scope: Scope, tmp_path: Path
+) -> None:
+    """Of daemon, hasher, relay and collector, under jobs whose rows are known beforehand."""
+    found = block(tmp_path, scope, deaths_compiled(tmp_path), ROUNDS, SEED)
+
+    assert found.differences == []
+    assert (found.kills.total(), found.files > 0) == (ROUNDS, True)

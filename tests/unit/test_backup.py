@@ -19,6 +19,7 @@ from whence_collector.errors import (
     CollectorError,
     DataDirectoryUnusable,
     InvalidSetting,
+    StorageUnavailable,
 )
 from whence_collector.store import Store
 
@@ -145,3 +146,22 @@ def test_a_copy_goes_to_a_new_file_of_a_folder_that_is_there(
         CHORES["backup"](words(bench, tmp_path / given))
 
     assert (tmp_path / "there").read_text() == "precious"
+
+
+def test_a_refusal_of_the_collector_is_told_and_not_taken_for_its_absence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: the chore must not open the database beside the collector that has it."""
+    bench, copy = Bench(tmp_path / "data"), tmp_path / "copy.duckdb"
+
+    def full(_: object) -> object:
+        raise StorageUnavailable("no space is left beside the database")
+
+    async def talk(running: Bench) -> None:
+        monkeypatch.setattr(backup, "start", full)
+        with pytest.raises(BackupUnusable, match="made no copy: no space is left"):
+            await asyncio.to_thread(CHORES["backup"], words(running, copy))
+
+    bench.run(talk)
+
+    assert not copy.exists()
