@@ -52,7 +52,8 @@ gpuproof: setup ## try on a real GPU what is believed of its driver (docs/gpu.md
 proto: setup ## write the wire's Python again from the .proto files
 	@$(PYTHON_HERE) tools/gen_proto.py
 
-bench: setup ## print the benchmark tables
+bench: ## print the benchmark tables
+	@tools/setup.sh bench
 	@$(PYTHON_HERE) -m bench $(BENCH)
 
 # Where `make install` puts whence, and with which interpreter: one in a home is closed to services.

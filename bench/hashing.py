@@ -22,16 +22,16 @@ from whenced.hash_open import OpenedFile, fstat_probe, open_requested
 
 ROUNDS = 7
 SETS = (("1 file of 1 GiB", 1, 1 << 30), ("64 files of 16 MiB", 64, 16 << 20))
-SMALL = ("4,000 files of 64 KiB", 4000, 64 << 10)
+SMALL = (("4,000 files of 64 KiB", 4000, 64 << 10), ("4,000 files of 4 KiB", 4000, 4 << 10))
 B3SUM = ("b3sum", "--no-names")
 
 
 def measure() -> Section:
     """Hash each set of files by the hasher's code and by b3sum, round by round."""
     if shutil.which("b3sum") is None:
-        raise GroundError("b3sum is missing: apt-get install b3sum, then measure again")
+        raise GroundError("b3sum is missing: call `tools/setup.sh bench`, then measure again")
     with tempfile.TemporaryDirectory(prefix="whence-bench-", dir="/dev/shm") as folder:
-        rows = [_row(Path(folder), *each) for each in (*SETS, SMALL)]
+        rows = [_row(Path(folder), *each) for each in (*SETS, *SMALL)]
     return Section(
         "hashing",
         "reading for identity, beside b3sum",
@@ -86,14 +86,23 @@ def _b3sum_s(paths: list[Path], words: tuple[str, ...]) -> float:
 
 def _hasher_s(paths: list[Path], *, written: bool) -> float:
     reading = Reading(fstat_probe)
+    inodes = [path.stat().st_ino for path in paths]  # a daemon has them from the kernel
+    names = list(map(os.fsencode, paths))
     began = time.perf_counter()
-    for number, path in enumerate(paths):
-        request = HashRequest(number, os.fsencode(path), written=written, own_root=True)
+    for number, (path, inode) in enumerate(zip(names, inodes, strict=True)):
+        request = HashRequest(
+            number,
+            path,
+            pid=os.getpid(),
+            inode=inode,
+            written=written,
+            own_root=True,
+        )
         opened = open_requested(request, fstat_probe)
         if not isinstance(opened, OpenedFile):
-            raise SystemExit(f"{path} was not opened: {opened}")
+            raise SystemExit(f"{path!r} was not opened: {opened}")
         reply = digest_file(opened.fd, request, reading)
         os.close(opened.fd)
         if reply.state != "verified":
-            raise SystemExit(f"{path} got no digest: {reply}")
+            raise SystemExit(f"{path!r} got no digest: {reply}")
     return time.perf_counter() - began

@@ -139,9 +139,7 @@ def _in_the_file(database: Path) -> list[tuple[str, str]]:
     try:
         dice = random.Random(12)  # noqa: S311 -- no secrets
         with store.cursor() as reader:
-            trees = sorted(
-                tree_store.by_ids(reader, (1, 2)).values(), key=lambda each: each.tree_id
-            )
+            trees = tree_store.by_ids(reader, (1, 2))
             by_path, by_content, absent = [], [], []
             for _ in range(LOOK_UPS):
                 wanted = member(dice.randrange(MEMBERS))

@@ -6,12 +6,14 @@
 #
 #   tools/setup.sh          what `make up` needs
 #   tools/setup.sh tests    the same, and what `make test` needs
+#   tools/setup.sh bench    the same, and what `make bench` measures beside whence
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 readonly run_packages=(clang llvm libbpf-dev libbpf1 make ca-certificates python3 python3-venv)
 readonly test_packages=(bpftool btrfs-progs dbus gcc git iproute2 libc6-dev openssh-client
 	openssh-server prometheus strace systemd systemd-container util-linux xfsprogs)
+readonly bench_packages=(b3sum) # what is measured side by side
 readonly extras="daemon,collector,dev,demo,mcp"
 
 say() { printf '  %-9s %s\n' "$1" "$2" >&2; }
@@ -105,6 +107,7 @@ main() {
 	flock 9
 	install_packages "${run_packages[@]}"
 	if [ "${1:-}" = tests ]; then install_packages "${test_packages[@]}"; fi
+	if [ "${1:-}" = bench ]; then install_packages "${bench_packages[@]}"; fi
 	mount_file_systems
 	install_environment 9>&-
 	make --silent --no-print-directory -C bpf 9>&-

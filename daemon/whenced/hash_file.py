@@ -11,12 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
 from whenced.hash_messages import ANY, HashReply, HashRequest
-from whenced.hash_open import Probe, ProbeResult, agree, refused, same_file
+from whenced.hash_open import Probe, ProbeResult, agree, as_probed, fstat_probe, refused, same_file
 from whenced.hub_names import sha256_of_blob
 from whenced.share import nicest
 from whenced.stat_cache import KnownDigest, StatCache, StatKey
@@ -30,6 +30,8 @@ _SPARSE_BYTES: Final = 1 << 30
 _HUGE_BYTES: Final = 1 << 36
 _HUGE_FILLED: Final = 0.01
 _ATTEMPTS: Final = 2
+#: Fields of ProbeResult, from the first, that a write changes.
+_OF_CONTENT: Final = ProbeResult._fields.index("ctime_ns")
 _ZEROS: Final = bytes(CHUNK_BYTES)
 
 _ZFS: Final = 0x2FC12FC1
@@ -39,8 +41,7 @@ _NETWORK: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """Probe and stat(2) of a descriptor at one moment."""
 
     probe: ProbeResult
@@ -58,15 +59,11 @@ class Observation:
         A change of ctime alone is a rename or chmod as long as the kernel vouches for the
         version; where it cannot, ctime has to stand still too.
         """
-        return self._content() == later._content() and (
-            self.probe.version != ANY or self.stat.st_ctime_ns == later.stat.st_ctime_ns
-        )
-
-    def _content(self) -> tuple[int, ...]:
-        seen, st = self.probe, self.stat
+        (seen, st), (seen_later, st_later) = self, later
         return (
-            *(seen.device, seen.inode, seen.generation, seen.version),
-            *(seen.size_bytes, seen.mtime_ns, st.st_size, st.st_mtime_ns),
+            seen[:_OF_CONTENT] == seen_later[:_OF_CONTENT]
+            and (st.st_size, st.st_mtime_ns) == (st_later.st_size, st_later.st_mtime_ns)
+            and (seen.version != ANY or st.st_ctime_ns == st_later.st_ctime_ns)
         )
 
 
@@ -128,6 +125,9 @@ def settle(fd: int, pending: Unsettled, reading: Reading) -> bool:
 
 def observe(fd: int, probe: Probe) -> Observation | None:
     """Return probe and stat of `fd`, None when the kernel does not know it."""
+    if probe is fstat_probe:  # one call says both
+        st = os.fstat(fd)
+        return Observation(as_probed(st), st)
     seen = probe(fd)
     return None if seen is None else Observation(seen, os.fstat(fd))
 
@@ -231,6 +231,11 @@ class _Digest:
         return KnownDigest(self._blake3.digest(), sha256)
 
 
+def _digest_of(data: bytes, *, with_sha256: bool) -> KnownDigest:
+    sha256 = hashlib.sha256(data, usedforsecurity=False).digest() if with_sha256 else b""
+    return KnownDigest(blake3(data, max_threads=1).digest(), sha256)
+
+
 @dataclass(frozen=True, slots=True)
 class _Extent:
     start: int
@@ -242,12 +247,12 @@ def _read(
     fd: int, st: os.stat_result, request: HashRequest, reading: Reading
 ) -> KnownDigest | None:
     """Return the digests of exactly `st.st_size` bytes, None when there were fewer."""
-    digest = _Digest(request.written)
     if st.st_size <= _SMALL_BYTES:
         data = os.pread(fd, st.st_size, 0)
-        digest.feed(data)
+        known = _digest_of(data, with_sha256=request.written)
         reading.pause()
-        return digest.result() if len(data) == st.st_size else None
+        return known if len(data) == st.st_size else None
+    digest = _Digest(request.written)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     buffer = memoryview(bytearray(CHUNK_BYTES))
     for extent in _extents(fd, st, request.magic):

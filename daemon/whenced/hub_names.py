@@ -48,7 +48,7 @@ def is_hub(path: bytes) -> bool:
 
 def sha256_of_blob(path: bytes) -> bytes | None:
     """Return the digest that a blob's name asserts, None where the name is none."""
-    found = _SHA256_BLOB.match(path)
+    found = _SHA256_BLOB.match(path) if b"/blobs/" in path else None
     return bytes.fromhex(found[1].decode()) if found else None
 
 

@@ -10,7 +10,7 @@ import errno
 import functools
 import os
 import stat
-from typing import Final
+from typing import Any, Final
 
 #: Same number on every architecture (unified table since Linux 5.1).
 _OPENAT2: Final = 437
@@ -34,6 +34,9 @@ class _OpenHow(ctypes.Structure):
         ("mode", ctypes.c_uint64),
         ("resolve", ctypes.c_uint64),
     )
+
+
+_HOW_BYTES: Final = ctypes.sizeof(_OpenHow)
 
 
 def open_root(pid: int) -> int:
@@ -76,11 +79,17 @@ def reopen(located: int) -> int:
     Never waits for a peer, never becomes a controlling terminal, leaves the access time alone
     where that is allowed. Raises OSError.
     """
-    name = f"/proc/self/fd/{located}"
+    name = str(located)
     try:
-        return os.open(name, _READ_FLAGS | os.O_NOATIME)
+        return os.open(name, _READ_FLAGS | os.O_NOATIME, dir_fd=_own_descriptors(os.getpid()))
     except PermissionError:  # O_NOATIME is for the owner or CAP_FOWNER only
-        return os.open(name, _READ_FLAGS)
+        return os.open(name, _READ_FLAGS, dir_fd=_own_descriptors(os.getpid()))
+
+
+@functools.lru_cache(1)  # a child after fork has descriptors of its own
+def _own_descriptors(pid: int) -> int:
+    """Return an O_PATH descriptor of /proc/self/fd, which is never closed."""
+    return os.open(f"/proc/{pid}/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def open_regular(directory: int, path: bytes, *, links_inside: bool = False) -> int:
@@ -110,10 +119,16 @@ def names_in(directory: int, path: bytes = b"") -> list[bytes]:
         os.close(listing)
 
 
+@functools.cache
+def _how(resolve: int) -> Any:
+    """Return the argument of openat2 for some rules; the kernel only reads it."""
+    return ctypes.byref(_OpenHow(os.O_PATH | os.O_CLOEXEC, 0, resolve))
+
+
 def _openat2(directory: int, path: bytes, resolve: int) -> int:
-    how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, resolve)
+    how = _how(resolve)
     for _ in range(_RETRIES):
-        fd = _libc.syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
+        fd = _libc.syscall(_OPENAT2, directory, path, how, _HOW_BYTES)
         if fd >= 0:
             return int(fd)
         if ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 #: An entry counts only if ctime is older than the start of its hashing by more than this: two
 #: changes within one tick of the file system's clock (up to 10 ms) have the same ctime.
@@ -42,8 +42,7 @@ class StatKey:
     ctime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDigest:
+class KnownDigest(NamedTuple):
     """Raw digests; `sha256` is empty when it was not asked for."""
 
     blake3: bytes
