@@ -82,7 +82,8 @@ def measure() -> Section:
         "closure",
         "what a run came from, in a long history",
         "50 ms at p99 with 100,000,000 file accesses and 50,000 runs",
-        f"{RUNS:,} runs (in the chain each reads of the one before it), each reading {VERSIONS} files of each of {PARENTS} earlier runs, writing"
+        f"{RUNS:,} runs, each reading {VERSIONS} files of each of {PARENTS} earlier runs (in the"
+        " chain: of the one before it), writing"
         f" {OUTPUTS}, and reading libraries for the rest. Starts at random; the walk in"
         " memory as every answer takes it. The recursive statement is the oracle: it must find the"
         " same runs with the same bounds.",
