@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,8 @@ class Place:
     def ticket(self, *ancestry: Seen) -> bytes:
         """Return what the daemon of HOST says of a process."""
         self._tickets += 1
-        statement = wire.Statement(
-            host=HOST,
-            ancestry=[_message(each) for each in ancestry],
-            nonce=self._tickets.to_bytes(16),
-            until_unix_ns=self.now + 30 * SECOND_NS,
-        ).SerializeToString()
+        nonce, until = self._tickets.to_bytes(16), self.now + 30 * SECOND_NS
+        statement = statement_of(ancestry, nonce, until).SerializeToString()
         code = hmac.new(KEY, statement, hashlib.sha256).digest()
         return wire.Ticket(statement=statement, code=code).SerializeToString()
 
@@ -108,6 +105,12 @@ class Place:
     def close(self) -> None:
         """Close the file."""
         self.store.close()
+
+
+def statement_of(ancestry: Sequence[Seen], nonce: bytes, until_unix_ns: int) -> wire.Statement:
+    """Return what the daemon of HOST states of a process."""
+    seen = [_message(each) for each in ancestry]
+    return wire.Statement(host=HOST, ancestry=seen, nonce=nonce, until_unix_ns=until_unix_ns)
 
 
 def _message(seen: Seen) -> wire.SeenProcess:
