@@ -92,6 +92,12 @@ def _flags(options: argparse.Namespace, desk: Desk) -> wire.Card:
     fields = {name: getattr(options, name) for name in _CARD_FLAGS if getattr(options, name)}
     if options.job:
         fields["command"] = options.job
+    if options.enforce:
+        fields["enforce"] = {
+            "at": options.enforce, "signal": options.checkpoint_signal, "grace": options.grace,
+        }  # fmt: skip
+    elif options.checkpoint_signal or options.grace:
+        raise MisuseError("--checkpoint-signal and --grace go with --enforce: add it")
     return card_of(fields, desk.page.now_unix_ns)
 
 

@@ -83,6 +83,12 @@ def _card(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="WHEN", help="7d, 12h, or an ISO date")
     parser.add_argument("--expect", dest="expected_outcome", metavar="TEXT")
     parser.add_argument("--stop-when", dest="stop_criteria", metavar="TEXT")
+    parser.add_argument(
+        "--enforce", metavar="PERCENT", nargs="?", const="100",
+        help="end its runs at that share of the budget (100), after a checkpoint",
+    )  # fmt: skip
+    parser.add_argument("--checkpoint-signal", metavar="NAME", help="with --enforce: SIGUSR1")
+    parser.add_argument("--grace", metavar="TIME", help="with --enforce: until SIGTERM, such as 5m")
     parser.add_argument("--supersedes", metavar="REQUEST", help="takes the place of another")
 
 

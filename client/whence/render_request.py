@@ -137,7 +137,21 @@ def _machine_lines(page: Page, detail: wire.RequestDetail) -> list[str]:
         rate = usd(detail.micro_usd_per_hour)
         when = date_text(detail.exhausted_unix_ns)
         lines += labelled(page, "ends", [f"the budget at {when}, at {rate} an hour"])
+    if detail.HasField("ending"):
+        lines += labelled(page, "then", ending_lines(detail.ending))
     return lines
+
+
+def ending_lines(ending: wire.Ending) -> list[str]:
+    """Return what is done when the budget is spent, and what hosts told of it."""
+    asks = f"{ending.checkpoint_signal}, " if ending.checkpoint_signal else ""
+    grace = duration_text(ending.grace_s * 1_000_000_000)
+    whose = {"request": "the request", "project": "its project", "house": "the house"}
+    head = (
+        f"at {ending.at_percent} % its runs are ended: {asks}{grace}, SIGTERM "
+        f"({whose.get(ending.because, ending.because)} wants it)"
+    )
+    return [clean(head), *(clean(each) for each in ending.told)]
 
 
 def estimate_lines(detail: wire.RequestDetail | wire.FileReply) -> list[str]:

@@ -31,7 +31,7 @@ _NAMES = {
 }
 KNOWN = {
     *TEXTS, "datasets", "base_model", "code", "compute", "gpus", "gpu_model", "hours", "budget",
-    "reviewers", "expires", "labels",
+    "reviewers", "expires", "labels", "enforce",
 }  # fmt: skip
 _HEX = re.compile(r"(blake3:|sha256:)?[0-9a-f]{6,64}")
 _COMPUTE = re.compile(
@@ -209,6 +209,42 @@ def _labels(card: wire.Card, value: Any) -> None:
         card.labels[str(name)] = _text(f"labels.{name}", each)
 
 
+def _enforce(card: wire.Card, value: Any) -> None:
+    """Read `true`, a share in percent, or a mapping of at, signal and grace."""
+    if isinstance(value, Mapping):
+        unknown = set(value) - {"at", "signal", "grace"}
+        if unknown:
+            raise MisuseError(f"enforce: {unknown.pop()!r} is none of at, signal, grace")
+    else:
+        text = str(value).strip().lower()
+        if text in ("false", "no", "off"):
+            return
+        value = {} if text in ("true", "yes", "on") else {"at": text}
+    card.budget_end.SetInParent()
+    if value.get("at"):
+        card.budget_end.at_percent = _percent(value["at"])
+    if value.get("signal"):
+        name = _text("enforce.signal", value["signal"]).upper()
+        card.budget_end.checkpoint_signal = name if name.startswith("SIG") else f"SIG{name}"
+    if value.get("grace"):
+        card.budget_end.grace_s = _span_s("enforce.grace", str(value["grace"]))
+
+
+def _percent(value: Any) -> int:
+    text = str(value).strip().removesuffix("%").strip()
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1_000):
+        raise MisuseError(f"enforce: {value!r} is no share of the budget: write 100, for example")
+    return int(text)
+
+
+def _span_s(field: str, text: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    if not (number.isascii() and number.isdigit() and int(number) < 1 << 31):
+        raise MisuseError(f"{field}: {text!r} is no time: write 90s, 5m or 1h")
+    return int(number) * units[unit]
+
+
 def _moment(text: str, now_unix_ns: int) -> int:
     try:
         ago = since_unix_ns(text, now_unix_ns)
@@ -230,6 +266,7 @@ _FIELDS: dict[str, Callable[[wire.Card, Any], None]] = {
     "budget": _budget,
     "reviewers": _reviewers,
     "labels": _labels,
+    "enforce": _enforce,
 }
 
 
@@ -275,9 +312,21 @@ def write_card(card: wire.Card, remarks: Sequence[str] = ()) -> str:
         "stop_criteria": card.stop_criteria,
         "supersedes": card.supersedes,
         "labels": dict(card.labels),
+        "enforce": _enforce_fields(card),
     }
     text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=90)
     return "".join(f"# {line}\n" for line in remarks) + text
+
+
+def _enforce_fields(card: wire.Card) -> Any:
+    if not card.HasField("budget_end"):
+        return ""
+    own = card.budget_end
+    return {
+        "at": own.at_percent or 100,
+        "signal": own.checkpoint_signal,
+        "grace": f"{own.grace_s}s" if own.HasField("grace_s") else "",
+    }
 
 
 def _reference_fields(ref: wire.DataRef) -> dict[str, str]:

@@ -74,6 +74,7 @@ async def _serve(settings: config.Config) -> None:
         services=(requests.add, ancestry.add, spend.add),
         chores=(requests.add_chores,),
         greeted=requests.vouching.greeted,
+        orders=requests.orders,
         metrics=(requests.metrics, spend.metrics, ancestry.metrics),
         tasks=(requests.run, ancestry.run),
     )

@@ -10,6 +10,7 @@ from whence_collector.audit_chain import Draft
 from whence_collector.errors import InvalidRequest, NotFound, RefusedAct
 from whence_collector.principals import Policy, Role
 from whence_collector.request_callers import token_sha256
+from whence_collector.request_check import LEAST_PERCENT, MOST_PERCENT, SIGNALS
 from whence_collector.request_ledger import named
 from whence_collector.request_messages import (
     policy_changes,
@@ -151,6 +152,14 @@ def _policy(caller: Caller, changes: dict[str, Any]) -> Callable[[Book, int], li
         _administrator(caller, "change the house rules")
         if any(isinstance(value, int) and value < 0 for value in changes.values()):
             raise InvalidRequest("a rule cannot be negative; correct it")
+        wrong = changes.get("checkpoint_signal")
+        if wrong and wrong not in SIGNALS:
+            raise InvalidRequest(f"{wrong!r} cannot ask for a checkpoint; give SIGUSR1 or SIGUSR2")
+        percent = changes.get("enforce_at_percent", LEAST_PERCENT)
+        if not LEAST_PERCENT <= percent <= MOST_PERCENT:
+            raise InvalidRequest(
+                f"{percent} % is no share at which to end; give {LEAST_PERCENT} to {MOST_PERCENT}"
+            )
         policy = Policy(**{**book.policy.document(), **changes})
         return [Draft("policy.set", "policy", policy.document())]
 

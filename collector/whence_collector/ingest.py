@@ -22,6 +22,7 @@ from whence_collector.errors import (
     WireTooNew,
 )
 from whence_collector.metrics import Metrics
+from whence_collector.order_desk import OrderDesk
 from whence_collector.presence import Presence
 from whence_collector.recorder import Recorded, Recorder, Registration, Submission
 from whence_collector.store import Store
@@ -179,6 +180,7 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         *,
         only_enrolled: bool = False,
         greeted: Greeted | None = None,
+        orders: OrderDesk | None = None,
     ) -> None:
         self._committer = committer
         self._presence = presence
@@ -186,6 +188,7 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         self._identity = identity
         self._only_enrolled = only_enrolled
         self._greeted = greeted or ignore
+        self._orders = orders or OrderDesk()
 
     async def Deliver(  # noqa: N802 -- named by the service
         self, request_iterator: AsyncIterator[wire.FromDaemon], context: Any
@@ -201,7 +204,11 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         yield self._welcome(registration)
         LOG.info("daemon connected host=%s version=%s", hello.host, hello.daemon_version)
         delivery = _Delivery(self._committer, self._metrics, registration.host_id)
-        with self._presence.stream(registration.host_id):
+        with (
+            self._presence.stream(registration.host_id),
+            self._orders.stream(hello, delivery.put, proven=proven) as hear,
+        ):
+            delivery.hear = hear
             reading = asyncio.create_task(delivery.read(request_iterator))
             try:
                 async for ack in delivery.acks():
@@ -257,12 +264,23 @@ class _Delivery:
         self._committer = committer
         self._metrics = metrics
         self._host_id = host_id
-        self._pending: asyncio.Queue[_Pending | CollectorError | None] = asyncio.Queue()
+        self._pending: asyncio.Queue[_Pending | CollectorError | wire.FromCollector | None] = (
+            asyncio.Queue()
+        )
+        # What became of orders; set before anything is read.
+        self.hear: Callable[[wire.EndReport], None] = lambda _report: None
+
+    def put(self, message: wire.FromCollector) -> None:
+        """Send a message behind the acks that wait; on the loop of the stream."""
+        self._pending.put_nowait(message)
 
     async def read(self, messages: AsyncIterator[wire.FromDaemon]) -> None:
         """Check and queue batches to the end of the stream or the first that breaks a rule."""
         try:
             async for message in messages:
+                if message.HasField("end_report"):
+                    self.hear(message.end_report)
+                    continue
                 checked = _checked(message)
                 batch = checked.message
                 done = await self._committer.submit(Submission(checked, self._host_id))
@@ -282,6 +300,9 @@ class _Delivery:
         while (item := await self._pending.get()) is not None:
             if isinstance(item, CollectorError):
                 raise item
+            if isinstance(item, wire.FromCollector):
+                yield item
+                continue
             await item.done
             yield wire.FromCollector(ack=wire.Ack(epoch=item.epoch, number=item.number))
 

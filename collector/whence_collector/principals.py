@@ -106,8 +106,12 @@ class Policy:
     claim_lease_s: int = 3600
     approval_valid_s: int = 14 * 86_400
     signatures_required: bool = False
-    # Nothing acts on it yet: a node would have to allow it too.
+    # Ends the runs of every request over its budget, where their hosts allow it too.
     enforce_budgets: bool = False
+    enforce_projects: str = ""  # the same for these alone, commas between
+    enforce_at_percent: int = 100
+    checkpoint_signal: str = "SIGUSR1"
+    checkpoint_grace_s: int = 300
 
     def document(self) -> dict[str, Any]:
         """Return plain values for a record."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whence_collector.audit_chain import Head
+from whence_collector.budget_end import NOTES, Ending
 from whence_collector.principals import Kind, Policy, Principal, principal_of
 from whence_collector.request_card import Card, card_of
 
@@ -124,6 +126,8 @@ class Request:
     findings: list[dict[str, Any]] = field(default_factory=list)
     reached: int = 0  # highest share of the budget that was told, in percent
     superseded_by: str = ""
+    ending: Ending | None = None
+    unenforced: set[str] = field(default_factory=set)  # hosts that would not end its runs
 
     @property
     def revision(self) -> Revision:
@@ -197,6 +201,7 @@ class Book:
             "request.superseded": self._superseded,
             "request.burned": self._burned,
             "request.over_budget": self._moved,
+            **{action: partial(self._noted_of, note) for action, note in NOTES.items()},
             "note.added": self._noted,
             "spend.unrequested": self._unrequested,
         }
@@ -354,6 +359,9 @@ class Book:
         request = self.requests[record.subject]
         request.reached = record.content["percent"]
         request.spent_micro_usd = record.content["spent_micro_usd"]
+
+    def _noted_of(self, note: Callable[[Request, Record], None], record: Record) -> None:
+        note(self.requests[record.subject], record)
 
     def _superseded(self, record: Record) -> None:
         self._moved(record)

@@ -44,6 +44,18 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetEnd:
+    """That runs are to be ended when the budget is spent.
+
+    at_percent: 0 is 100. checkpoint_signal: "" is that of the house rules, as is a grace_s of None.
+    """
+
+    at_percent: int = 0
+    checkpoint_signal: str = ""
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """Everything that a reviewer agrees to; "" and 0 stand for what was left out."""
 
@@ -64,6 +76,7 @@ class Card:
     stop_criteria: str = ""
     supersedes: str = ""
     labels: tuple[tuple[str, str], ...] = field(default=())
+    budget_end: BudgetEnd | None = None
 
     @property
     def digest(self) -> str:
@@ -77,7 +90,10 @@ class Card:
 
     def document(self) -> dict[str, Any]:
         """Return the card as plain values, with the name of its form."""
-        return {"schema": SCHEMA, **asdict(self)}
+        fields_of = asdict(self)
+        if self.budget_end is None:  # cards of before it was there keep their digest
+            del fields_of["budget_end"]
+        return {"schema": SCHEMA, **fields_of}
 
     def narrows(self, older: Card) -> bool:
         """Whether this asks for the same as an older card with a lower budget."""
@@ -108,6 +124,8 @@ def card_of(document: Mapping[str, Any]) -> Card:
     plain["compute"] = Compute(**plain["compute"])
     plain["reviewers"] = tuple(plain["reviewers"])
     plain["labels"] = tuple((name, value) for name, value in plain["labels"])
+    if plain.get("budget_end") is not None:
+        plain["budget_end"] = BudgetEnd(**plain["budget_end"])
     return Card(**plain)
 
 

@@ -24,6 +24,11 @@ DIGEST = re.compile(r"(blake3:|sha256:)?[0-9a-f]{6,64}")
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 MOST_GPUS, LONGEST_S = 16_384, 180 * 24 * HOUR_S
 TEXT_MOST = 16 << 10
+LEAST_PERCENT, MOST_PERCENT = 50, 200
+LONGEST_GRACE_S = 86_400
+SIGNALS = frozenset(
+    ("SIGUSR1", "SIGUSR2", "SIGINT", "SIGHUP", "SIGTERM", "SIGCONT", "SIGALRM", "SIGXCPU")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ def check(card: Card, book: Book, requester: Principal, known: Known, now: int) 
         *_code(card, known),
         *_reviewers(card, book, requester),
         *_times(card, now),
+        *_end(card),
         *(Finding("card", "notice", "earlier", text) for text in known.earlier_runs(card)),
     ]
     order = {"error": 0, "warning": 1, "notice": 2}
@@ -219,3 +225,22 @@ def _reviewers(card: Card, book: Book, requester: Principal) -> Iterator[Finding
 def _times(card: Card, now: int) -> Iterator[Finding]:
     if card.expires_unix_ns and card.expires_unix_ns <= now:
         yield _error("expires", "past", "the expiry is in the past; give a later time")
+
+
+def _end(card: Card) -> Iterator[Finding]:
+    own = card.budget_end
+    if own is None:
+        return
+    if own.at_percent and not LEAST_PERCENT <= own.at_percent <= MOST_PERCENT:
+        yield _error(
+            "enforce.at", "implausible",
+            f"{own.at_percent} % is no share at which to end; give {LEAST_PERCENT} to "
+            f"{MOST_PERCENT}",
+        )  # fmt: skip
+    if own.checkpoint_signal and own.checkpoint_signal not in SIGNALS:
+        yield _error(
+            "enforce.signal", "unknown",
+            f"{own.checkpoint_signal!r} cannot ask for a checkpoint; give SIGUSR1, SIGUSR2, SIGINT",
+        )  # fmt: skip
+    if own.grace_s is not None and own.grace_s > LONGEST_GRACE_S:
+        yield _error("enforce.grace", "implausible", "more than a day of grace is no end")

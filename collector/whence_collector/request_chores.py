@@ -120,6 +120,16 @@ def policy(words: Sequence[str]) -> None:
     parser.add_argument("--claim-lease-s", type=int, metavar="S")
     parser.add_argument("--approval-valid-s", type=int, metavar="S")
     parser.add_argument("--signatures", choices=("required", "optional"))
+    parser.add_argument(
+        "--enforce-budgets", choices=("on", "off"),
+        help="end the runs of every request that spent its budget, where hosts allow it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--enforce-projects", metavar="NAMES", help="the same for these alone, commas between"
+    )
+    parser.add_argument("--enforce-at", type=int, metavar="PERCENT", help="of the budget")
+    parser.add_argument("--checkpoint-signal", metavar="NAME", help="such as SIGUSR1")
+    parser.add_argument("--checkpoint-grace-s", type=int, metavar="S", help="from it to SIGTERM")
     options = parser.parse_args(words)
     asked = wire.PolicyRequest()
     for name, field in (
@@ -129,11 +139,17 @@ def policy(words: Sequence[str]) -> None:
         ("agent_open_requests", "agent_open_requests"),
         ("claim_lease_s", "claim_lease_s"),
         ("approval_valid_s", "approval_valid_s"),
+        ("enforce_projects", "enforce_projects"),
+        ("enforce_at", "enforce_at_percent"),
+        ("checkpoint_signal", "checkpoint_signal"),
+        ("checkpoint_grace_s", "checkpoint_grace_s"),
     ):
         if getattr(options, name) is not None:
             setattr(asked, field, getattr(options, name))
     if options.signatures:
         asked.signatures_required = options.signatures == "required"
+    if options.enforce_budgets:
+        asked.enforce_budgets = options.enforce_budgets == "on"
     for field, value in _ask(options, "SetPolicy", asked).policy.ListFields():
         shown = usd_text(value) if field.name.endswith("_micro_usd") else value
         print(f"{field.name.removesuffix('_micro_usd'):22} {shown}")

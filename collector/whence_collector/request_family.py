@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from whence_collector.errors import StorageUnavailable
 from whence_collector.graph import Graph
+from whence_collector.order_desk import OrderDesk
 from whence_collector.principals import Kind
 from whence_collector.request_answers import Questions
 from whence_collector.request_callers import Callers, token_sha256
@@ -47,6 +48,8 @@ class RequestFamily:
         self.metrics = RequestMetrics(lambda: self.ledger, self._webhook)
         self._local_sha256 = ""
         self.vouching = Vouching(clock, self._is_node_token)
+        self.orders = OrderDesk()
+        self.orders.is_node_token = self._is_node_token
         self.ledger: RequestLedger | None = None
 
     def add(self, server: grpc.aio.Server, store: Store) -> None:
@@ -57,7 +60,7 @@ class RequestFamily:
         if self._webhook is not None:
             self.ledger.on_record.append(self._webhook)
         facts = RunFacts(graph)
-        self.watch = RequestWatch(store, self.ledger, graph, facts, self._clock)
+        self.watch = RequestWatch(store, self.ledger, graph, facts, self.orders, self._clock)
         questions = Questions(store, graph, facts, self._clock)
         questions.use(self.ledger)
         callers = Callers(self.vouching, self._clock)

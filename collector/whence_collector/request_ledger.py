@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from whence_collector.principals import Caller
     from whence_collector.store import Reader, Store, Writer
+    from whence_collector.table_check import TableCheck
 
 LOG = logging.getLogger("whence.requests")
 
@@ -46,18 +47,19 @@ class RequestLedger:
         self._refused: dict[tuple[str, str, str, str], int] = {}
         self.on_record: list[Callable[[Record], None]] = []
         self.refusals: dict[str, int] = {}
+        self.faults: tuple[str, ...] = ()  # what was wrong with chain or tables at the start
         self.book = Book()
         self._load()
+        self.faults = self.check_tables().faults
+        for fault in self.faults:
+            LOG.error("requests are not as they were written: %s", fault)
 
     def _load(self) -> None:
-        """Read the chain from its begin; a broken one is told and still read."""
+        """Read the chain from its begin; a broken one is told by check_tables and still read."""
         book = Book()
         with self._store.cursor() as reader:
             for record in records_after(reader, 0):
                 book.apply(record)
-            verdict = verify(records_after(reader, 0))
-        if verdict.fault:
-            LOG.error("the audit chain is broken: %s", verdict.fault)
         self.book = book
 
     def read(self, question: Callable[[Book], Answer]) -> Answer:
@@ -156,6 +158,21 @@ class RequestLedger:
         """Walk the chain on the disk."""
         with self._store.cursor() as reader:
             return verify(records_after(reader, 0), expected)
+
+    def check_tables(self) -> TableCheck:
+        """Compare the tables with the records, and the records with what this process knows."""
+        from whence_collector.table_check import TableCheck, check_tables  # noqa: PLC0415 -- it reads records with this module
+
+        before = self.read(lambda book: book.head)
+        with self._store.cursor() as reader:
+            found = check_tables(reader)
+        if found.faults or found.head.number >= before.number:
+            return found
+        fault = (
+            f"the chain on the disk ends at record {found.head.number}, but record "
+            f"{before.number} was written: records were cut off its end"
+        )
+        return TableCheck((fault,), found.rows, found.head)
 
     def watching(self) -> Watching:
         """Return what wakes a coroutine of this loop after each change."""

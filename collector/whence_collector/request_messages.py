@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from whence_collector.approval_rules import needed
 from whence_collector.audit_chain import Record
+from whence_collector.budget_end import rule_of
 from whence_collector.errors import InvalidRequest
 from whence_collector.principals import Kind, Policy, Principal, Role
-from whence_collector.request_card import Card, Compute, DataRef, canonical, usd_text
+from whence_collector.request_card import (
+    BudgetEnd,
+    Card,
+    Compute,
+    DataRef,
+    canonical,
+    usd_text,
+)
 from whence_proto.v1 import request_pb2 as wire
 
 if TYPE_CHECKING:
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 # Also what ssh-keygen takes as a principal, without patterns.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._@+-]{0,63})?")
 APPROVAL_NAMESPACE = "whence.approval"
+REFUSES = "its settings let no run be ended (enforce = true under [policy] in whenced.toml)"
 
 
 def card_from(message: wire.Card) -> Card:
@@ -46,7 +55,18 @@ def card_from(message: wire.Card) -> Card:
         stop_criteria=message.stop_criteria.strip(),
         supersedes=message.supersedes,
         labels=tuple(sorted(message.labels.items())),
+        budget_end=_budget_end(message),
     )
+
+
+def _budget_end(message: wire.Card) -> BudgetEnd | None:
+    if not message.HasField("budget_end"):
+        return None
+    asked = message.budget_end
+    grace_s = asked.grace_s if asked.HasField("grace_s") else None
+    if grace_s is not None and grace_s < 0:
+        raise InvalidRequest("the grace of enforce cannot be negative; correct it")
+    return BudgetEnd(asked.at_percent, asked.checkpoint_signal, grace_s)
 
 
 def card_message(card: Card) -> wire.Card:
@@ -75,6 +95,31 @@ def card_message(card: Card) -> wire.Card:
         message.compute.count = compute.count
         message.compute.gpu_model = compute.gpu_model
         message.compute.duration_s = compute.duration_s
+    if card.budget_end is not None:
+        own = card.budget_end
+        message.budget_end.at_percent = own.at_percent
+        message.budget_end.checkpoint_signal = own.checkpoint_signal
+        if own.grace_s is not None:
+            message.budget_end.grace_s = own.grace_s
+    return message
+
+
+def ending_message(book: Book, request: Request) -> wire.Ending | None:
+    """Write what is done, or was, when the budget is spent; None for nothing."""
+    ending = request.ending
+    rule = rule_of(book.policy, request.card) if ending is None else ending.rule
+    if rule is None:
+        return None
+    message = wire.Ending(
+        at_percent=rule.at_percent,
+        checkpoint_signal=rule.checkpoint_signal,
+        grace_s=rule.grace_s,
+        because=rule.because,
+        told=[f"{host}: {REFUSES}" for host in sorted(request.unenforced)],
+    )
+    if ending is not None:
+        message.phase, message.ordered_unix_ns = ending.phase, ending.at_unix_ns
+        message.told.extend(text for each in ending.hosts.values() for text in each.told)
     return message
 
 
@@ -127,6 +172,9 @@ def detail(book: Book, request: Request) -> wire.RequestDetail:
         message.claim_until_unix_ns = request.claim.until_unix_ns
     if request.superseded_by:
         message.superseded_by = request.superseded_by
+    ending = ending_message(book, request)
+    if ending is not None:
+        message.ending.CopyFrom(ending)
     return message
 
 

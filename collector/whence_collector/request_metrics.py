@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from whence_collector.budget_end import PHASES
 from whence_collector.request_book import UNDER_WAY
+from whence_collector.request_progress import MARKS
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -45,6 +47,11 @@ class RequestMetrics(Collector):
         chain = GaugeMetricFamily("whence_audit_records", "Records of the audit chain.")
         chain.add_metric([], ledger.book.head.number)
         yield chain
+        intact = GaugeMetricFamily(
+            "whence_audit_intact", "1 while chain and tables were found whole at the start."
+        )
+        intact.add_metric([], 0 if ledger.faults else 1)
+        yield intact
         if self._webhook is not None:
             events = CounterMetricFamily(
                 "whence_webhook_events", "Events by outcome: sent, failed.", labels=["outcome"]
@@ -79,4 +86,24 @@ def _families(book: Book) -> list[Metric]:
         "whence_unrequested_runs", "Runs that held GPUs and answer no request."
     )
     unrequested.add_metric([], len(book.unrequested))
-    return [states, budget, spent, hidden, unrequested]
+    return [states, budget, spent, hidden, unrequested, *_money(book)]
+
+
+def _money(book: Book) -> list[Metric]:
+    """Marks of budgets and ends of runs; a request counts once in each that it reached."""
+    marks = CounterMetricFamily(
+        "whence_request_budget_marks", "Requests that reached a share of their budget, in percent.",
+        labels=["percent"],
+    )  # fmt: skip
+    for mark in MARKS:
+        reached = sum(each.reached >= mark for each in book.requests.values())
+        marks.add_metric([str(mark)], reached)
+    ends = CounterMetricFamily(
+        "whence_budget_ends", "Ends of runs that were ordered, by how far hosts are.",
+        labels=["phase"],
+    )  # fmt: skip
+    ordered = [each.ending for each in book.requests.values() if each.ending is not None]
+    phases = Counter(host.phase for ending in ordered for host in ending.hosts.values())
+    for phase in PHASES:
+        ends.add_metric([phase], phases[phase])
+    return [marks, ends]

@@ -41,21 +41,18 @@ def ended(request: Request, outcomes: list[str], spent_micro_usd: int) -> list[D
 
 
 def burned(request: Request, spent_micro_usd: int) -> list[Draft]:
-    """Tell each mark of the budget once, when it is reached; above the whole, overspend."""
+    """Tell each mark of the budget once, also where several are passed at once."""
     if request.state not in UNDER_WAY and request.state is not State.OVER_BUDGET:
         return []
     budget = request.card.budget_micro_usd
     if budget <= 0:
         return []
-    passed = [mark for mark in MARKS if spent_micro_usd * 100 >= mark * budget]
-    if not passed or passed[-1] <= request.reached:
-        return []
-    content = {
-        "percent": passed[-1],
-        "spent_micro_usd": spent_micro_usd,
-        "budget_micro_usd": budget,
-    }
-    return [Draft("request.burned", request.request_id, content)]
+    told = {"spent_micro_usd": spent_micro_usd, "budget_micro_usd": budget}
+    return [
+        Draft("request.burned", request.request_id, {"percent": mark, **told})
+        for mark in MARKS
+        if mark > request.reached and spent_micro_usd * 100 >= mark * budget
+    ]
 
 
 def exhausted_unix_ns(

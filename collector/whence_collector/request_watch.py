@@ -6,10 +6,12 @@ A task of the collector; each step reads one state of the database and acts thro
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from whence_collector.answers_runs import family_of
 from whence_collector.audit_chain import Draft
+from whence_collector.budget_orders import BudgetOrders, told_of
 from whence_collector.burning import Burn, burning, of_runs
 from whence_collector.errors import CollectorError
 from whence_collector.lookups import among
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from whence_collector.graph import Graph
+    from whence_collector.order_desk import OrderDesk, Told
     from whence_collector.request_book import Book, Request
     from whence_collector.request_ledger import RequestLedger
     from whence_collector.store import Reader, Row, Store, Writer
@@ -54,15 +57,16 @@ class RequestWatch:
 
     def __init__(
         self, store: Store, ledger: RequestLedger, graph: Graph, facts: RunFacts,
-        clock: Callable[[], int],
+        desk: OrderDesk, clock: Callable[[], int],
     ) -> None:  # fmt: skip
         self._store, self._ledger, self._graph = store, ledger, graph
-        self._facts, self._clock = facts, clock
+        self._facts, self._clock, self._orders = facts, clock, BudgetOrders(desk)
         self._unfit: set[tuple[str, str]] = set()  # (request, run) that were compared already
 
     def step(self) -> None:
         """Do whatever has become due."""
         self._ledger.tick()
+        self._hear()
         now = self._clock()
         with self._store.cursor() as reader:
             self._graph.follow(reader)
@@ -70,6 +74,24 @@ class RequestWatch:
         for draft in drafts:
             self._act(draft)
         self._level()
+        self._send()
+
+    def _hear(self) -> None:
+        """Record what hosts told of orders, one after the other: each rests on the last."""
+        for told in self._orders.heard():
+            self._try(partial(_told, told))
+
+    def _send(self) -> None:
+        """Send what was ordered, once it is on the disk."""
+        now = self._clock()
+        ending = self._ledger.read(
+            lambda book: [each for each in book.requests.values() if each.ending is not None]
+        )
+        if not ending:
+            return
+        with self._store.cursor() as reader:
+            for request in ending:
+                self._orders.send(reader, request, _families(reader, request), now)
 
     def _level(self) -> None:
         """Let every run row name the request that it answers, and no other.
@@ -83,10 +105,13 @@ class RequestWatch:
             self._store.write(lambda writer: _name_requests(writer, wrong)).result()
 
     def _act(self, draft: Draft) -> None:
+        self._try(lambda _book, _now: [draft])
+
+    def _try(self, decide: Callable[[Book, int], list[Draft]]) -> None:
         try:
-            self._ledger.act(SYSTEM, lambda _book, _now: [draft])
+            self._ledger.act(SYSTEM, decide)
         except CollectorError as error:
-            LOG.warning("%s of %s waits: %s", draft.action, draft.subject, error)
+            LOG.warning("what is due for requests waits: %s", error)
 
     def _drafts(self, reader: Reader, book: Book, now: int) -> list[Draft]:
         burns = burning(reader, now)
@@ -94,7 +119,7 @@ class RequestWatch:
         linked = {draft.content["run"] for draft in drafts}
         for request in book.requests.values():
             if request.state in UNDER_WAY and request.runs:
-                drafts += self._progress(reader, request, burns, now)
+                drafts += self._progress(reader, book, request, burns, now)
         return drafts + self._unrequested(reader, book, burns, linked, now)
 
     # Runs to requests -------------------------------------------------------------------------
@@ -164,14 +189,15 @@ class RequestWatch:
     # Money ------------------------------------------------------------------------------------
 
     def _progress(
-        self, reader: Reader, request: Request, burns: list[Burn], now: int
+        self, reader: Reader, book: Book, request: Request, burns: list[Burn], now: int
     ) -> list[Draft]:
-        families = [each for link in request.runs for each in family_of(reader, link.run_id)]
+        families = _families(reader, request)
         spent = sum(costs_of(reader, families).values())
         spent += sum(burn.unsettled_micro_usd(now) for burn in of_runs(burns, families))
         drafts = burned(request, spent)
         if request.state is not State.RUNNING:
             return drafts
+        drafts += self._orders.drafts(reader, book, request, families, spent)
         runs = self._facts.runs(reader, [link.run_id for link in request.runs])
         outcomes = [run.status for run in sorted(runs, key=lambda run: run.started_ns)]
         return drafts + ended(request, outcomes, spent)
@@ -202,6 +228,15 @@ class RequestWatch:
             }
             drafts.append(Draft("spend.unrequested", whole.run_id, content))
         return drafts
+
+
+def _told(told: Told, book: Book, _now: int) -> list[Draft]:
+    return told_of(book, told)
+
+
+def _families(reader: Reader, request: Request) -> list[str]:
+    """Return the runs of a request with their steps."""
+    return [each for link in request.runs for each in family_of(reader, link.run_id)]
 
 
 def _name_requests(writer: Writer, named: list[Row]) -> None:

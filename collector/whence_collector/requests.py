@@ -256,6 +256,18 @@ class RequestService(Administration, request_pb2_grpc.RequestsServicer):
                 if len(records) < AUDIT_PAGE:
                     await bell.wait()
 
+    async def CheckTables(
+        self, request: wire.CheckTablesRequest, context: Context
+    ) -> wire.CheckTablesReply:
+        """Compare tables and memory with the records on the disk."""
+        return await self._answer(context, lambda _caller: self._tables())
+
+    def _tables(self) -> wire.CheckTablesReply:
+        found = self._ledger.check_tables()
+        return wire.CheckTablesReply(
+            faults=found.faults, rows=found.rows, records=found.head.number
+        )
+
     async def Audit(
         self, request: wire.AuditRequest, context: Context
     ) -> AsyncIterator[wire.AuditRecord]:

@@ -24,6 +24,7 @@ from whence_collector.config import Config
 from whence_collector.errors import AddressUnusable, StorageUnavailable
 from whence_collector.ingest import Committer, Greeted, Identity, IngestService, ignore
 from whence_collector.metrics import Metrics
+from whence_collector.order_desk import OrderDesk
 from whence_collector.presence import Presence
 from whence_collector.price_book import PriceBookFile
 from whence_collector.query import QueryService
@@ -57,6 +58,8 @@ class Parts:
     # The same, on the administrator's socket.
     chores: tuple[Callable[[grpc.aio.Server], None], ...] = ()
     greeted: Greeted = ignore
+    # Sends orders down the streams of daemons.
+    orders: OrderDesk | None = None
     # Families of metrics beside the collector's own.
     metrics: tuple[MetricFamilies, ...] = ()
     # Each runs beside the server until it stops.
@@ -111,6 +114,7 @@ async def serve(
             own_identity(),
             only_enrolled=config.only_enrolled,
             greeted=parts.greeted,
+            orders=parts.orders,
         )
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())

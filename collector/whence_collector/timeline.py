@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from whence_collector.budget_end import ordered_words, told_words
 from whence_collector.request_card import usd_text
 from whence_proto.v1 import request_pb2 as wire
 
@@ -84,6 +85,12 @@ _WORDS: dict[str, Callable[[Content], str]] = {
     "request.superseded": lambda content: f"{content['by']} takes its place",
     "request.burned": _burned,
     "request.over_budget": lambda content: f"over budget: {usd_text(content['spent_micro_usd'])}",
+    "budget.end_ordered": ordered_words,
+    "budget.end_told": told_words,
+    "budget.not_enforced": lambda content: (
+        f"cannot be ended on {content['host']} when its budget is spent, as the "
+        f"{content['because']} wants: the host's settings do not let it"
+    ),
     "note.added": lambda content: f"noted: {content['text']}",
     "refused": lambda content: f"was refused to {content['act']}: {content['reason']}",
     "spend.unrequested": lambda content: (

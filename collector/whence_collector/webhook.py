@@ -26,7 +26,8 @@ TOLD = frozenset(
     {
         "request.filed", "request.edited", "request.submitted", "request.reviewed",
         "request.claimed", "request.run", "request.burned", "request.ended", "request.cancelled",
-        "request.expired", "spend.unrequested", "refused",
+        "request.expired", "spend.unrequested", "refused", "budget.end_ordered",
+        "budget.end_told", "budget.not_enforced",
     }
 )  # fmt: skip
 KEPT = 1_000
@@ -85,6 +86,7 @@ def event(record: Record) -> dict[str, Any]:
     return {
         "event": record.action,
         "number": record.number,
+        "sha256": record.sha256,  # who keeps it has a head of the chain that nobody here can change
         "at_unix_ns": record.at_unix_ns,
         "subject": record.subject,
         "who": record.actor.get("name", ""),

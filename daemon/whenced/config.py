@@ -51,6 +51,14 @@ class GpuSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What the collector may ask of this host."""
+
+    # Obey orders to end the runs of a request whose budget is spent.
+    enforce: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How this daemon runs."""
 
@@ -65,6 +73,7 @@ class Settings:
     metrics_socket: Path | None = None
     scope: Scope = field(default_factory=Scope)
     gpu: GpuSettings = field(default_factory=GpuSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
     # Part of one core that hashing may use: half leaves any program the larger part of any core.
     hash_share: float = 0.5
     # As whom contents are read, with the one capability to read them; None: as the daemon itself.
@@ -167,16 +176,15 @@ class _Reader:
             document = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{self._name} is not valid TOML: {error}") from error
-        scope, gpu = document.pop("scope", None), document.pop("gpu", None)
-        values = self._table(document, _fields(Settings) - {"scope", "gpu"})
-        if gpu is not None:
-            if not isinstance(gpu, dict):
-                raise ConfigError(f"{self._place('gpu')}: gpu must be a table, [gpu]")
-            values["gpu"] = GpuSettings(**self._table(gpu, _fields(GpuSettings)))
-        if scope is not None:
-            if not isinstance(scope, dict):
-                raise ConfigError(f"{self._place('scope')}: scope must be a table, [scope]")
-            values["scope"] = Scope(**self._table(scope, _fields(Scope)))
+        tables = {name: document.pop(name, None) for name in _TABLES}
+        values = self._table(document, _fields(Settings) - set(_TABLES))
+        for name, table in tables.items():
+            if table is None:
+                continue
+            if not isinstance(table, dict):
+                raise ConfigError(f"{self._place(name)}: {name} must be a table, [{name}]")
+            kind = _TABLES[name]
+            values[name] = kind(**self._table(table, _fields(kind)))
         return values
 
     def _table(self, table: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -196,7 +204,15 @@ class _Reader:
         return self._name
 
 
-def _fields(kind: type[Settings | Scope | GpuSettings]) -> frozenset[str]:
+# Tables of the file and what they become.
+_TABLES: dict[str, type[Scope | GpuSettings | PolicySettings]] = {
+    "scope": Scope,
+    "gpu": GpuSettings,
+    "policy": PolicySettings,
+}
+
+
+def _fields(kind: type[Settings | Scope | GpuSettings | PolicySettings]) -> frozenset[str]:
     return frozenset(f.name for f in dataclasses.fields(kind))
 
 
@@ -300,6 +316,7 @@ _PATHS = (_paths, "a list of absolute paths")
 _RING = (_ring, f"a power of two from {PAGE_BYTES} to {1 << 30}")
 _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "enabled": (_flag, "true or false"),
+    "enforce": (_flag, "true or false"),
     "nvml": (_flag, "true or false"),
     "stand_ins": (_stand_ins, 'a list of "MAJOR:MINOR uvm" and "MAJOR:MINOR gpu UUID MODEL"'),
     "data_dir": (_absolute, "an absolute path"),

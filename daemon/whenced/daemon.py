@@ -23,6 +23,7 @@ from whenced.canary_clock import CanaryClock
 from whenced.canary_run import CanaryRunner
 from whenced.capture import CaptureLoop
 from whenced.control import OPEN_IDLE_S, ControlSocket
+from whenced.end_desk import EndDesk
 from whenced.gpu_metrics import GpuMetrics
 from whenced.gpu_watch import GpuWatch, Options
 from whenced.greeting import hello
@@ -130,10 +131,13 @@ class Daemon:
         self.processes: Processes = state["observer"].processes if state else Processes(names)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
-        greeting = hello(side.plan, started_ns, vouch=voucher.greeting)
+        enforce = settings.policy.enforce
+        greeting = hello(side.plan, started_ns, vouch=voucher.greeting, enforce=enforce)
         self.uplink = Uplink(
             settings.address, greeting, self.spool, self.exclusion.leave_out_collector
         )
+        ends = EndDesk(self.processes, boot, self.uplink.report, allowed=enforce)
+        self.uplink.on_order = ends.take
         self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
         stack.callback(self.metrics.close)
         self.versions: Versions = state.get("versions") or Versions(

@@ -25,6 +25,8 @@ def hello(
     capture_started_ns: int,
     root: Path = Path("/"),
     vouch: Callable[[], tuple[bytes, str]] | None = None,
+    *,
+    obeys_end_orders: bool = False,
 ) -> Callable[[], ingest_pb2.Hello]:
     """Return what makes a Hello at each connection: the clock offset may have moved.
 
@@ -51,6 +53,7 @@ def hello(
             capture_started_ns=capture_started_ns,
             wall_offset_ns=time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             facts=facts,
+            obeys_end_orders=obeys_end_orders,
         )
         if vouch is not None:
             made.vouch_key, made.node_token = vouch()

@@ -17,6 +17,8 @@ from whenced.redact import redact_arguments
 from whenced.rows import EndRow, EnvironmentRow, ProcessKey, StartRow, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from whenced.event import Event
     from whenced.rows import FileVersion
     from whenced.text import Texts
@@ -109,6 +111,30 @@ class Processes:
                 break
             chain.append(above)
         return chain
+
+    def living_below(self, roots: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
+        """(tgid, start_ns) of who lives and is one of these processes or was started below one.
+
+        Any thread may ask. By the forks: who left its parent, or outlived it, still counts.
+        """
+        return [
+            key
+            for key, life in list(self._lives.items())
+            if life.ended_ns is None and self._is_below(life, roots)
+        ]
+
+    def _is_below(self, life: Life, roots: Collection[tuple[int, int]]) -> bool:
+        above: Life | None = life
+        for _ in range(_ANCESTORS + 1):
+            if above is None:
+                return False
+            if above.row.process[:2] in roots:
+                return True
+            parent = above.row.parent
+            above = above.parent or (
+                None if parent is None else self._lives.get((parent.tgid, parent.start_ns))
+            )
+        return False
 
     def take_rows(self) -> list[StartRow | EndRow | EnvironmentRow]:
         """Rows since the last call; a fork that became an exec is one row."""

@@ -32,6 +32,8 @@ SILENCE_S = 60.0
 # Time at the end for the half-closed stream to finish; what is unacked then stays in the spool.
 STOP_GRACE_S = 0.3
 
+REPORTS_KEPT = 1_000
+
 # A batch that alone draws a fault of the collector this often (half a minute with the back-off)
 # would hold up all others for ever.
 FAULT_TRIES = 10
@@ -126,6 +128,10 @@ class Uplink:
     ) -> None:
         self._address, self._hello, self._spool = address, hello, spool
         self._on_welcome, self._silence_s, self._jitter = on_welcome, silence_s, jitter
+        # Called in the uplink's thread with each order; set before start().
+        self.on_order: Callable[[ingest_pb2.EndOrder], None] = lambda _: None
+        # Told beside batches; a report that is lost is asked for again with its order.
+        self._reports: deque[ingest_pb2.EndReport] = deque(maxlen=REPORTS_KEPT)
         self._state = UplinkState()
         self._stream = _Stream(0.0, WINDOW_BATCHES, over=True)
         self._call: grpc.Call | None = None
@@ -167,6 +173,12 @@ class Uplink:
         """State now."""
         with self._spool.changed:
             return replace(self._state, unacked_batches=len(self._stream.in_flight))
+
+    def report(self, report: ingest_pb2.EndReport) -> None:
+        """Tell the collector how far an order is; any thread may call it, returns at once."""
+        with self._spool.changed:
+            self._reports.append(report)
+            self._spool.changed.notify_all()
 
     # The uplink's thread.
 
@@ -215,6 +227,9 @@ class Uplink:
     def _frames(self, stream: _Stream) -> Iterator[bytes]:
         yield ingest_pb2.FromDaemon(hello=self._hello()).SerializeToString()
         while (entry := self._next_to_send(stream)) is not None:
+            if isinstance(entry, ingest_pb2.EndReport):
+                yield ingest_pb2.FromDaemon(end_report=entry).SerializeToString()
+                continue
             payload = self._spool.read(entry)
             if payload is not None:
                 yield frame(payload)
@@ -222,10 +237,12 @@ class Uplink:
             with self._spool.changed:
                 stream.settled({entry}.__contains__)
 
-    def _next_to_send(self, stream: _Stream) -> Entry | None:
-        """Next batch, as soon as there is one and room for it; None when the stream is over."""
+    def _next_to_send(self, stream: _Stream) -> Entry | ingest_pb2.EndReport | None:
+        """Next report or batch, as soon as there is room for it; None when the stream is over."""
         with self._spool.changed:
             while not stream.over:
+                if stream.welcomed and self._reports:
+                    return self._reports.popleft()
                 if stream.welcomed and stream.has_room():
                     entry = self._spool.next_entry(stream.cursor)
                     if entry is not None:
@@ -257,6 +274,8 @@ class Uplink:
             self._welcomed(stream, reply.welcome)
         elif reply.HasField("ack"):
             self._acked(stream, reply.ack.epoch, reply.ack.number)
+        elif reply.HasField("end_order"):
+            self.on_order(reply.end_order)
 
     def _welcomed(self, stream: _Stream, welcome: ingest_pb2.Welcome) -> None:
         for mark in welcome.committed:

@@ -271,12 +271,15 @@ def _kill(instance: Instance) -> None:
 
 def _race(instance: Instance, actor: Actor) -> int:
     """Let a thousand claim one approved request at once; return how many were given it."""
-    stub = actor._stub  # noqa: SLF001 -- its channel
+    stub = actor._stub
     card = wire.Card(
         title="race", rationale="r", reviewers=["alice"], budget_micro_usd=50_000_000,
         compute=wire.Compute(count=1, gpu_model="H100", duration_s=3600),
     )  # fmt: skip
     _until_known(stub)
+    with grpc.insecure_channel(f"unix:{instance.data_dir}/run/admin.sock") as channel:
+        rules: Any = RequestsStub(channel)  # a claim that lapses within the race could be won again
+        rules.SetPolicy(wire.PolicyRequest(claim_lease_s=3600))
     filed = stub.File(wire.FileRequest(card=card), metadata=shown(person("dan"))).request.summary
     stub.Review(
         wire.ReviewRequest(request_id=filed.request_id, verdict="approve", digest=filed.digest),

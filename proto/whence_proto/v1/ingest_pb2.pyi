@@ -328,6 +328,7 @@ class FromDaemon(google.protobuf.message.Message):
 
     HELLO_FIELD_NUMBER: builtins.int
     BATCH_FIELD_NUMBER: builtins.int
+    END_REPORT_FIELD_NUMBER: builtins.int
     @property
     def hello(self) -> global___Hello:
         """First on every stream."""
@@ -336,15 +337,20 @@ class FromDaemon(google.protobuf.message.Message):
     def batch(self) -> global___Batch:
         """Any number after it, in the order of (epoch age, number)."""
 
+    @property
+    def end_report(self) -> global___EndReport:
+        """What became of an order."""
+
     def __init__(
         self,
         *,
         hello: global___Hello | None = ...,
         batch: global___Batch | None = ...,
+        end_report: global___EndReport | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["batch", b"batch", "hello", b"hello", "message", b"message"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "hello", b"hello", "message", b"message"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "batch"] | None: ...
+    def HasField(self, field_name: typing.Literal["batch", b"batch", "end_report", b"end_report", "hello", b"hello", "message", b"message"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "end_report", b"end_report", "hello", b"hello", "message", b"message"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["hello", "batch", "end_report"] | None: ...
 
 global___FromDaemon = FromDaemon
 
@@ -356,6 +362,7 @@ class FromCollector(google.protobuf.message.Message):
 
     WELCOME_FIELD_NUMBER: builtins.int
     ACK_FIELD_NUMBER: builtins.int
+    END_ORDER_FIELD_NUMBER: builtins.int
     @property
     def welcome(self) -> global___Welcome:
         """First on every stream."""
@@ -364,15 +371,20 @@ class FromCollector(google.protobuf.message.Message):
     def ack(self) -> global___Ack:
         """After each commit."""
 
+    @property
+    def end_order(self) -> global___EndOrder:
+        """The processes of a run are to end; may come again until its last report."""
+
     def __init__(
         self,
         *,
         welcome: global___Welcome | None = ...,
         ack: global___Ack | None = ...,
+        end_order: global___EndOrder | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ack", b"ack", "message", b"message", "welcome", b"welcome"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ack", b"ack", "message", b"message", "welcome", b"welcome"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "ack"] | None: ...
+    def HasField(self, field_name: typing.Literal["ack", b"ack", "end_order", b"end_order", "message", b"message", "welcome", b"welcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ack", b"ack", "end_order", b"end_order", "message", b"message", "welcome", b"welcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["message", b"message"]) -> typing.Literal["welcome", "ack", "end_order"] | None: ...
 
 global___FromCollector = FromCollector
 
@@ -396,6 +408,7 @@ class Hello(google.protobuf.message.Message):
     FACTS_FIELD_NUMBER: builtins.int
     VOUCH_KEY_FIELD_NUMBER: builtins.int
     NODE_TOKEN_FIELD_NUMBER: builtins.int
+    OBEYS_END_ORDERS_FIELD_NUMBER: builtins.int
     host: builtins.str
     """Host name (nodename of uname)."""
     machine_id: builtins.str
@@ -422,6 +435,8 @@ class Hello(google.protobuf.message.Message):
     """
     node_token: builtins.str
     """Shows that the sender is the daemon of a node, so that the key counts."""
+    obeys_end_orders: builtins.bool
+    """Whether the settings of this host let orders to end runs be obeyed."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Named abilities that were probed and seen to fire, sorted."""
@@ -451,15 +466,126 @@ class Hello(google.protobuf.message.Message):
         facts: global___HostFacts | None = ...,
         vouch_key: builtins.bytes | None = ...,
         node_token: builtins.str | None = ...,
+        obeys_end_orders: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_node_token", b"_node_token", "_vouch_key", b"_vouch_key", "facts", b"facts", "node_token", b"node_token", "vouch_key", b"vouch_key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_node_token", b"_node_token", "_vouch_key", b"_vouch_key", "back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "facts", b"facts", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "node_token", b"node_token", "vouch_key", b"vouch_key", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_node_token", b"_node_token", "_vouch_key", b"_vouch_key", "back_end", b"back_end", "boot_id", b"boot_id", "capabilities", b"capabilities", "capture_started_ns", b"capture_started_ns", "daemon_version", b"daemon_version", "facts", b"facts", "host", b"host", "kernel", b"kernel", "machine_id", b"machine_id", "missing_capabilities", b"missing_capabilities", "node_token", b"node_token", "obeys_end_orders", b"obeys_end_orders", "vouch_key", b"vouch_key", "wall_offset_ns", b"wall_offset_ns", "wire_version", b"wire_version"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_node_token", b"_node_token"]) -> typing.Literal["node_token"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_vouch_key", b"_vouch_key"]) -> typing.Literal["vouch_key"] | None: ...
 
 global___Hello = Hello
+
+@typing.final
+class EndOrder(google.protobuf.message.Message):
+    """Ask the processes of a run for a checkpoint and, after a time, end them. A daemon obeys it only
+    where the settings of its host say so, and only for processes that it captured itself.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: builtins.int
+    BOOT_ID_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    GRACE_MS_FIELD_NUMBER: builtins.int
+    TERM_MS_FIELD_NUMBER: builtins.int
+    CHECKPOINT_ASKED_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    order_id: builtins.str
+    """The same order keeps its name."""
+    boot_id: builtins.str
+    """Boot of which the processes are."""
+    checkpoint_signal: builtins.str
+    """Name of the signal that asks for a checkpoint, sent to processes that catch it; "" for none."""
+    grace_ms: builtins.int
+    """From then to SIGTERM, in milliseconds."""
+    term_ms: builtins.int
+    """From SIGTERM to SIGKILL, in milliseconds."""
+    checkpoint_asked: builtins.bool
+    """The checkpoint was asked for already, by an earlier life of the daemon or over another stream."""
+    reason: builtins.str
+    """Why, for the log of the host."""
+    @property
+    def processes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OrderedProcess]:
+        """Processes of the run; what was started below them belongs to them."""
+
+    def __init__(
+        self,
+        *,
+        order_id: builtins.str = ...,
+        boot_id: builtins.str = ...,
+        processes: collections.abc.Iterable[global___OrderedProcess] | None = ...,
+        checkpoint_signal: builtins.str = ...,
+        grace_ms: builtins.int = ...,
+        term_ms: builtins.int = ...,
+        checkpoint_asked: builtins.bool = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "checkpoint_asked", b"checkpoint_asked", "checkpoint_signal", b"checkpoint_signal", "grace_ms", b"grace_ms", "order_id", b"order_id", "processes", b"processes", "reason", b"reason", "term_ms", b"term_ms"]) -> None: ...
+
+global___EndOrder = EndOrder
+
+@typing.final
+class OrderedProcess(google.protobuf.message.Message):
+    """A process of an order."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PID_FIELD_NUMBER: builtins.int
+    START_NS_FIELD_NUMBER: builtins.int
+    pid: builtins.int
+    """Process id in the initial namespace."""
+    start_ns: builtins.int
+    """Start, in nanoseconds of the boot clock: the id alone may be another's by now."""
+    def __init__(
+        self,
+        *,
+        pid: builtins.int = ...,
+        start_ns: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["pid", b"pid", "start_ns", b"start_ns"]) -> None: ...
+
+global___OrderedProcess = OrderedProcess
+
+@typing.final
+class EndReport(google.protobuf.message.Message):
+    """How far a daemon is with an order."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: builtins.int
+    PHASE_FIELD_NUMBER: builtins.int
+    SIGNALLED_FIELD_NUMBER: builtins.int
+    LEFT_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    AT_UNIX_NS_FIELD_NUMBER: builtins.int
+    order_id: builtins.str
+    """Which order."""
+    phase: builtins.str
+    """"checkpoint", "terminate", "kill", "ended" or "refused"; the last two are the last report."""
+    signalled: builtins.int
+    """Processes that were sent the signal of this phase."""
+    left: builtins.int
+    """Processes of the run that live."""
+    text: builtins.str
+    """In a sentence, where there is more to say."""
+    at_unix_ns: builtins.int
+    """When."""
+    def __init__(
+        self,
+        *,
+        order_id: builtins.str = ...,
+        phase: builtins.str = ...,
+        signalled: builtins.int = ...,
+        left: builtins.int = ...,
+        text: builtins.str = ...,
+        at_unix_ns: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_unix_ns", b"at_unix_ns", "left", b"left", "order_id", b"order_id", "phase", b"phase", "signalled", b"signalled", "text", b"text"]) -> None: ...
+
+global___EndReport = EndReport
 
 @typing.final
 class HostFacts(google.protobuf.message.Message):

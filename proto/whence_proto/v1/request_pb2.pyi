@@ -109,6 +109,7 @@ class Card(google.protobuf.message.Message):
     STOP_CRITERIA_FIELD_NUMBER: builtins.int
     SUPERSEDES_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    BUDGET_END_FIELD_NUMBER: builtins.int
     title: builtins.str
     """In one line."""
     rationale: builtins.str
@@ -153,6 +154,10 @@ class Card(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Further words, by name."""
 
+    @property
+    def budget_end(self) -> global___BudgetEnd:
+        """What is done to its runs when the budget is spent; absent: nothing, but for the house rules."""
+
     def __init__(
         self,
         *,
@@ -173,15 +178,46 @@ class Card(google.protobuf.message.Message):
         stop_criteria: builtins.str = ...,
         supersedes: builtins.str = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        budget_end: global___BudgetEnd | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_base_model", b"_base_model", "_compute", b"_compute", "base_model", b"base_model", "compute", b"compute"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_base_model", b"_base_model", "_compute", b"_compute", "base_model", b"base_model", "budget_micro_usd", b"budget_micro_usd", "command", b"command", "commit", b"commit", "compute", b"compute", "datasets", b"datasets", "expected_outcome", b"expected_outcome", "expires_unix_ns", b"expires_unix_ns", "labels", b"labels", "on_behalf_of", b"on_behalf_of", "project", b"project", "rationale", b"rationale", "repository", b"repository", "reviewers", b"reviewers", "stop_criteria", b"stop_criteria", "supersedes", b"supersedes", "title", b"title"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_base_model", b"_base_model", "_budget_end", b"_budget_end", "_compute", b"_compute", "base_model", b"base_model", "budget_end", b"budget_end", "compute", b"compute"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_base_model", b"_base_model", "_budget_end", b"_budget_end", "_compute", b"_compute", "base_model", b"base_model", "budget_end", b"budget_end", "budget_micro_usd", b"budget_micro_usd", "command", b"command", "commit", b"commit", "compute", b"compute", "datasets", b"datasets", "expected_outcome", b"expected_outcome", "expires_unix_ns", b"expires_unix_ns", "labels", b"labels", "on_behalf_of", b"on_behalf_of", "project", b"project", "rationale", b"rationale", "repository", b"repository", "reviewers", b"reviewers", "stop_criteria", b"stop_criteria", "supersedes", b"supersedes", "title", b"title"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_base_model", b"_base_model"]) -> typing.Literal["base_model"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_budget_end", b"_budget_end"]) -> typing.Literal["budget_end"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_compute", b"_compute"]) -> typing.Literal["compute"] | None: ...
 
 global___Card = Card
+
+@typing.final
+class BudgetEnd(google.protobuf.message.Message):
+    """Agreed to with the card: runs are asked for a checkpoint, then ended."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AT_PERCENT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    GRACE_S_FIELD_NUMBER: builtins.int
+    at_percent: builtins.int
+    """At this share of the budget, in percent; 0 is 100."""
+    checkpoint_signal: builtins.str
+    """Signal that asks for a checkpoint; "" is that of the house rules."""
+    grace_s: builtins.int
+    """From then to the end; absent: that of the house rules."""
+    def __init__(
+        self,
+        *,
+        at_percent: builtins.int = ...,
+        checkpoint_signal: builtins.str = ...,
+        grace_s: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_grace_s", b"_grace_s", "grace_s", b"grace_s"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_grace_s", b"_grace_s", "at_percent", b"at_percent", "checkpoint_signal", b"checkpoint_signal", "grace_s", b"grace_s"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_grace_s", b"_grace_s"]) -> typing.Literal["grace_s"] | None: ...
+
+global___BudgetEnd = BudgetEnd
 
 @typing.final
 class Finding(google.protobuf.message.Message):
@@ -866,6 +902,7 @@ class RequestDetail(google.protobuf.message.Message):
     MICRO_USD_PER_HOUR_FIELD_NUMBER: builtins.int
     SUPERSEDED_BY_FIELD_NUMBER: builtins.int
     APPROVAL_TEXT_FIELD_NUMBER: builtins.int
+    ENDING_FIELD_NUMBER: builtins.int
     claim_id: builtins.str
     """The claim, while there is one."""
     claim_until_unix_ns: builtins.int
@@ -910,6 +947,10 @@ class RequestDetail(google.protobuf.message.Message):
     def timeline(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TimelineEntry]:
         """Everything, oldest first."""
 
+    @property
+    def ending(self) -> global___Ending:
+        """What is done when the budget is spent; absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -927,13 +968,16 @@ class RequestDetail(google.protobuf.message.Message):
         micro_usd_per_hour: builtins.int | None = ...,
         superseded_by: builtins.str | None = ...,
         approval_text: builtins.str = ...,
+        ending: global___Ending | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_claim_id", b"_claim_id", "_claim_until_unix_ns", b"_claim_until_unix_ns", "_estimate", b"_estimate", "_exhausted_unix_ns", b"_exhausted_unix_ns", "_micro_usd_per_hour", b"_micro_usd_per_hour", "_superseded_by", b"_superseded_by", "card", b"card", "claim_id", b"claim_id", "claim_until_unix_ns", b"claim_until_unix_ns", "estimate", b"estimate", "exhausted_unix_ns", b"exhausted_unix_ns", "micro_usd_per_hour", b"micro_usd_per_hour", "summary", b"summary", "superseded_by", b"superseded_by"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_claim_id", b"_claim_id", "_claim_until_unix_ns", b"_claim_until_unix_ns", "_estimate", b"_estimate", "_exhausted_unix_ns", b"_exhausted_unix_ns", "_micro_usd_per_hour", b"_micro_usd_per_hour", "_superseded_by", b"_superseded_by", "approval_text", b"approval_text", "card", b"card", "claim_id", b"claim_id", "claim_until_unix_ns", b"claim_until_unix_ns", "comments", b"comments", "decisions", b"decisions", "estimate", b"estimate", "exhausted_unix_ns", b"exhausted_unix_ns", "findings", b"findings", "micro_usd_per_hour", b"micro_usd_per_hour", "runs", b"runs", "summary", b"summary", "superseded_by", b"superseded_by", "timeline", b"timeline"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_claim_id", b"_claim_id", "_claim_until_unix_ns", b"_claim_until_unix_ns", "_ending", b"_ending", "_estimate", b"_estimate", "_exhausted_unix_ns", b"_exhausted_unix_ns", "_micro_usd_per_hour", b"_micro_usd_per_hour", "_superseded_by", b"_superseded_by", "card", b"card", "claim_id", b"claim_id", "claim_until_unix_ns", b"claim_until_unix_ns", "ending", b"ending", "estimate", b"estimate", "exhausted_unix_ns", b"exhausted_unix_ns", "micro_usd_per_hour", b"micro_usd_per_hour", "summary", b"summary", "superseded_by", b"superseded_by"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_claim_id", b"_claim_id", "_claim_until_unix_ns", b"_claim_until_unix_ns", "_ending", b"_ending", "_estimate", b"_estimate", "_exhausted_unix_ns", b"_exhausted_unix_ns", "_micro_usd_per_hour", b"_micro_usd_per_hour", "_superseded_by", b"_superseded_by", "approval_text", b"approval_text", "card", b"card", "claim_id", b"claim_id", "claim_until_unix_ns", b"claim_until_unix_ns", "comments", b"comments", "decisions", b"decisions", "ending", b"ending", "estimate", b"estimate", "exhausted_unix_ns", b"exhausted_unix_ns", "findings", b"findings", "micro_usd_per_hour", b"micro_usd_per_hour", "runs", b"runs", "summary", b"summary", "superseded_by", b"superseded_by", "timeline", b"timeline"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_claim_id", b"_claim_id"]) -> typing.Literal["claim_id"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_claim_until_unix_ns", b"_claim_until_unix_ns"]) -> typing.Literal["claim_until_unix_ns"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_ending", b"_ending"]) -> typing.Literal["ending"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_estimate", b"_estimate"]) -> typing.Literal["estimate"] | None: ...
     @typing.overload
@@ -944,6 +988,52 @@ class RequestDetail(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_superseded_by", b"_superseded_by"]) -> typing.Literal["superseded_by"] | None: ...
 
 global___RequestDetail = RequestDetail
+
+@typing.final
+class Ending(google.protobuf.message.Message):
+    """How a request's runs are ended, and how far that is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AT_PERCENT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    GRACE_S_FIELD_NUMBER: builtins.int
+    BECAUSE_FIELD_NUMBER: builtins.int
+    PHASE_FIELD_NUMBER: builtins.int
+    ORDERED_UNIX_NS_FIELD_NUMBER: builtins.int
+    TOLD_FIELD_NUMBER: builtins.int
+    at_percent: builtins.int
+    """At this share of the budget, in percent."""
+    checkpoint_signal: builtins.str
+    """Signal that asks for a checkpoint, "" for none."""
+    grace_s: builtins.int
+    """From then to the end."""
+    because: builtins.str
+    """Who wants it so: "request", "project" or "house"."""
+    phase: builtins.str
+    """"" before the budget is spent; then "ordered", and of the hosts' phases the least far."""
+    ordered_unix_ns: builtins.int
+    """When it was ordered."""
+    @property
+    def told(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What hosts told, in sentences."""
+
+    def __init__(
+        self,
+        *,
+        at_percent: builtins.int = ...,
+        checkpoint_signal: builtins.str = ...,
+        grace_s: builtins.int = ...,
+        because: builtins.str = ...,
+        phase: builtins.str = ...,
+        ordered_unix_ns: builtins.int | None = ...,
+        told: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ordered_unix_ns", b"_ordered_unix_ns", "ordered_unix_ns", b"ordered_unix_ns"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ordered_unix_ns", b"_ordered_unix_ns", "at_percent", b"at_percent", "because", b"because", "checkpoint_signal", b"checkpoint_signal", "grace_s", b"grace_s", "ordered_unix_ns", b"ordered_unix_ns", "phase", b"phase", "told", b"told"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_ordered_unix_ns", b"_ordered_unix_ns"]) -> typing.Literal["ordered_unix_ns"] | None: ...
+
+global___Ending = Ending
 
 @typing.final
 class TimelineEntry(google.protobuf.message.Message):
@@ -1172,6 +1262,46 @@ class WhoAmIReply(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["credential", b"credential", "doubt", b"doubt", "kind", b"kind", "name", b"name", "owner", b"owner", "roles", b"roles"]) -> None: ...
 
 global___WhoAmIReply = WhoAmIReply
+
+@typing.final
+class CheckTablesRequest(google.protobuf.message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___CheckTablesRequest = CheckTablesRequest
+
+@typing.final
+class CheckTablesReply(google.protobuf.message.Message):
+    """The tables of requests, decisions, remarks and runs beside what follows from the records."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FAULTS_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    rows: builtins.int
+    """Rows that were compared."""
+    records: builtins.int
+    """Records on the disk."""
+    @property
+    def faults(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Where they differ, in sentences; empty where they do not."""
+
+    def __init__(
+        self,
+        *,
+        faults: collections.abc.Iterable[builtins.str] | None = ...,
+        rows: builtins.int = ...,
+        records: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["faults", b"faults", "records", b"records", "rows", b"rows"]) -> None: ...
+
+global___CheckTablesReply = CheckTablesReply
 
 @typing.final
 class AuditRequest(google.protobuf.message.Message):
@@ -1560,6 +1690,10 @@ class PolicyRequest(google.protobuf.message.Message):
     APPROVAL_VALID_S_FIELD_NUMBER: builtins.int
     SIGNATURES_REQUIRED_FIELD_NUMBER: builtins.int
     ENFORCE_BUDGETS_FIELD_NUMBER: builtins.int
+    ENFORCE_PROJECTS_FIELD_NUMBER: builtins.int
+    ENFORCE_AT_PERCENT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    CHECKPOINT_GRACE_S_FIELD_NUMBER: builtins.int
     two_approvals_above_micro_usd: builtins.int
     """Above it, two approvals."""
     own_agent_limit_micro_usd: builtins.int
@@ -1575,7 +1709,15 @@ class PolicyRequest(google.protobuf.message.Message):
     signatures_required: builtins.bool
     """Only signed approvals count."""
     enforce_budgets: builtins.bool
-    """Kept for nodes that will end runs over their budget; nothing acts on it yet."""
+    """End the runs of every request that spent its budget, where their hosts allow it."""
+    enforce_projects: builtins.str
+    """The same for these projects alone, with commas between."""
+    enforce_at_percent: builtins.int
+    """At this share of the budget, in percent."""
+    checkpoint_signal: builtins.str
+    """Signal that asks for a checkpoint, such as SIGUSR1."""
+    checkpoint_grace_s: builtins.int
+    """From the checkpoint's signal to the end."""
     def __init__(
         self,
         *,
@@ -1587,9 +1729,13 @@ class PolicyRequest(google.protobuf.message.Message):
         approval_valid_s: builtins.int | None = ...,
         signatures_required: builtins.bool | None = ...,
         enforce_budgets: builtins.bool | None = ...,
+        enforce_projects: builtins.str | None = ...,
+        enforce_at_percent: builtins.int | None = ...,
+        checkpoint_signal: builtins.str | None = ...,
+        checkpoint_grace_s: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_agent_open_requests", b"_agent_open_requests", "_agent_spend_cap_micro_usd", b"_agent_spend_cap_micro_usd", "_approval_valid_s", b"_approval_valid_s", "_claim_lease_s", b"_claim_lease_s", "_enforce_budgets", b"_enforce_budgets", "_own_agent_limit_micro_usd", b"_own_agent_limit_micro_usd", "_signatures_required", b"_signatures_required", "_two_approvals_above_micro_usd", b"_two_approvals_above_micro_usd", "agent_open_requests", b"agent_open_requests", "agent_spend_cap_micro_usd", b"agent_spend_cap_micro_usd", "approval_valid_s", b"approval_valid_s", "claim_lease_s", b"claim_lease_s", "enforce_budgets", b"enforce_budgets", "own_agent_limit_micro_usd", b"own_agent_limit_micro_usd", "signatures_required", b"signatures_required", "two_approvals_above_micro_usd", b"two_approvals_above_micro_usd"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_agent_open_requests", b"_agent_open_requests", "_agent_spend_cap_micro_usd", b"_agent_spend_cap_micro_usd", "_approval_valid_s", b"_approval_valid_s", "_claim_lease_s", b"_claim_lease_s", "_enforce_budgets", b"_enforce_budgets", "_own_agent_limit_micro_usd", b"_own_agent_limit_micro_usd", "_signatures_required", b"_signatures_required", "_two_approvals_above_micro_usd", b"_two_approvals_above_micro_usd", "agent_open_requests", b"agent_open_requests", "agent_spend_cap_micro_usd", b"agent_spend_cap_micro_usd", "approval_valid_s", b"approval_valid_s", "claim_lease_s", b"claim_lease_s", "enforce_budgets", b"enforce_budgets", "own_agent_limit_micro_usd", b"own_agent_limit_micro_usd", "signatures_required", b"signatures_required", "two_approvals_above_micro_usd", b"two_approvals_above_micro_usd"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_agent_open_requests", b"_agent_open_requests", "_agent_spend_cap_micro_usd", b"_agent_spend_cap_micro_usd", "_approval_valid_s", b"_approval_valid_s", "_checkpoint_grace_s", b"_checkpoint_grace_s", "_checkpoint_signal", b"_checkpoint_signal", "_claim_lease_s", b"_claim_lease_s", "_enforce_at_percent", b"_enforce_at_percent", "_enforce_budgets", b"_enforce_budgets", "_enforce_projects", b"_enforce_projects", "_own_agent_limit_micro_usd", b"_own_agent_limit_micro_usd", "_signatures_required", b"_signatures_required", "_two_approvals_above_micro_usd", b"_two_approvals_above_micro_usd", "agent_open_requests", b"agent_open_requests", "agent_spend_cap_micro_usd", b"agent_spend_cap_micro_usd", "approval_valid_s", b"approval_valid_s", "checkpoint_grace_s", b"checkpoint_grace_s", "checkpoint_signal", b"checkpoint_signal", "claim_lease_s", b"claim_lease_s", "enforce_at_percent", b"enforce_at_percent", "enforce_budgets", b"enforce_budgets", "enforce_projects", b"enforce_projects", "own_agent_limit_micro_usd", b"own_agent_limit_micro_usd", "signatures_required", b"signatures_required", "two_approvals_above_micro_usd", b"two_approvals_above_micro_usd"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_agent_open_requests", b"_agent_open_requests", "_agent_spend_cap_micro_usd", b"_agent_spend_cap_micro_usd", "_approval_valid_s", b"_approval_valid_s", "_checkpoint_grace_s", b"_checkpoint_grace_s", "_checkpoint_signal", b"_checkpoint_signal", "_claim_lease_s", b"_claim_lease_s", "_enforce_at_percent", b"_enforce_at_percent", "_enforce_budgets", b"_enforce_budgets", "_enforce_projects", b"_enforce_projects", "_own_agent_limit_micro_usd", b"_own_agent_limit_micro_usd", "_signatures_required", b"_signatures_required", "_two_approvals_above_micro_usd", b"_two_approvals_above_micro_usd", "agent_open_requests", b"agent_open_requests", "agent_spend_cap_micro_usd", b"agent_spend_cap_micro_usd", "approval_valid_s", b"approval_valid_s", "checkpoint_grace_s", b"checkpoint_grace_s", "checkpoint_signal", b"checkpoint_signal", "claim_lease_s", b"claim_lease_s", "enforce_at_percent", b"enforce_at_percent", "enforce_budgets", b"enforce_budgets", "enforce_projects", b"enforce_projects", "own_agent_limit_micro_usd", b"own_agent_limit_micro_usd", "signatures_required", b"signatures_required", "two_approvals_above_micro_usd", b"two_approvals_above_micro_usd"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_agent_open_requests", b"_agent_open_requests"]) -> typing.Literal["agent_open_requests"] | None: ...
     @typing.overload
@@ -1597,9 +1743,17 @@ class PolicyRequest(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_approval_valid_s", b"_approval_valid_s"]) -> typing.Literal["approval_valid_s"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_grace_s", b"_checkpoint_grace_s"]) -> typing.Literal["checkpoint_grace_s"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_signal", b"_checkpoint_signal"]) -> typing.Literal["checkpoint_signal"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_claim_lease_s", b"_claim_lease_s"]) -> typing.Literal["claim_lease_s"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_enforce_at_percent", b"_enforce_at_percent"]) -> typing.Literal["enforce_at_percent"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_enforce_budgets", b"_enforce_budgets"]) -> typing.Literal["enforce_budgets"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_enforce_projects", b"_enforce_projects"]) -> typing.Literal["enforce_projects"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_own_agent_limit_micro_usd", b"_own_agent_limit_micro_usd"]) -> typing.Literal["own_agent_limit_micro_usd"] | None: ...
     @typing.overload

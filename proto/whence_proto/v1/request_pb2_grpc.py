@@ -75,6 +75,11 @@ class RequestsStub(object):
                 request_serializer=whence__proto_dot_v1_dot_request__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=whence__proto_dot_v1_dot_request__pb2.WhoAmIReply.FromString,
                 )
+        self.CheckTables = channel.unary_unary(
+                '/whence.v1.Requests/CheckTables',
+                request_serializer=whence__proto_dot_v1_dot_request__pb2.CheckTablesRequest.SerializeToString,
+                response_deserializer=whence__proto_dot_v1_dot_request__pb2.CheckTablesReply.FromString,
+                )
         self.Audit = channel.unary_stream(
                 '/whence.v1.Requests/Audit',
                 request_serializer=whence__proto_dot_v1_dot_request__pb2.AuditRequest.SerializeToString,
@@ -195,6 +200,13 @@ class RequestsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckTables(self, request, context):
+        """Whether the tables say what the records say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Audit(self, request, context):
         """The records of every change, in their order.
         """
@@ -299,6 +311,11 @@ def add_RequestsServicer_to_server(servicer, server):
                     servicer.WhoAmI,
                     request_deserializer=whence__proto_dot_v1_dot_request__pb2.WhoAmIRequest.FromString,
                     response_serializer=whence__proto_dot_v1_dot_request__pb2.WhoAmIReply.SerializeToString,
+            ),
+            'CheckTables': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckTables,
+                    request_deserializer=whence__proto_dot_v1_dot_request__pb2.CheckTablesRequest.FromString,
+                    response_serializer=whence__proto_dot_v1_dot_request__pb2.CheckTablesReply.SerializeToString,
             ),
             'Audit': grpc.unary_stream_rpc_method_handler(
                     servicer.Audit,
@@ -542,6 +559,23 @@ class Requests(object):
         return grpc.experimental.unary_unary(request, target, '/whence.v1.Requests/WhoAmI',
             whence__proto_dot_v1_dot_request__pb2.WhoAmIRequest.SerializeToString,
             whence__proto_dot_v1_dot_request__pb2.WhoAmIReply.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CheckTables(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/whence.v1.Requests/CheckTables',
+            whence__proto_dot_v1_dot_request__pb2.CheckTablesRequest.SerializeToString,
+            whence__proto_dot_v1_dot_request__pb2.CheckTablesReply.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

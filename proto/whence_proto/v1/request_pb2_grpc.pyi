@@ -99,6 +99,12 @@ class RequestsStub:
     ]
     """Who the collector takes the caller for."""
 
+    CheckTables: grpc.UnaryUnaryMultiCallable[
+        whence_proto.v1.request_pb2.CheckTablesRequest,
+        whence_proto.v1.request_pb2.CheckTablesReply,
+    ]
+    """Whether the tables say what the records say."""
+
     Audit: grpc.UnaryStreamMultiCallable[
         whence_proto.v1.request_pb2.AuditRequest,
         whence_proto.v1.request_pb2.AuditRecord,
@@ -209,6 +215,12 @@ class RequestsAsyncStub:
         whence_proto.v1.request_pb2.WhoAmIReply,
     ]
     """Who the collector takes the caller for."""
+
+    CheckTables: grpc.aio.UnaryUnaryMultiCallable[
+        whence_proto.v1.request_pb2.CheckTablesRequest,
+        whence_proto.v1.request_pb2.CheckTablesReply,
+    ]
+    """Whether the tables say what the records say."""
 
     Audit: grpc.aio.UnaryStreamMultiCallable[
         whence_proto.v1.request_pb2.AuditRequest,
@@ -344,6 +356,14 @@ class RequestsServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[whence_proto.v1.request_pb2.WhoAmIReply, collections.abc.Awaitable[whence_proto.v1.request_pb2.WhoAmIReply]]:
         """Who the collector takes the caller for."""
+
+    @abc.abstractmethod
+    def CheckTables(
+        self,
+        request: whence_proto.v1.request_pb2.CheckTablesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[whence_proto.v1.request_pb2.CheckTablesReply, collections.abc.Awaitable[whence_proto.v1.request_pb2.CheckTablesReply]]:
+        """Whether the tables say what the records say."""
 
     @abc.abstractmethod
     def Audit(
