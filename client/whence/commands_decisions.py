@@ -15,6 +15,8 @@ from whence.audit_check import Head, Line, verify
 from whence.content import as_digest, hash_file
 from whence.errors import MisuseError, NotFoundError, RefusedError
 from whence.request_client import RequestClient, message_document
+from whence.signed_head import NAMESPACE as AUDIT_NAMESPACE
+from whence.signed_head import signed_head
 from whence.text import clean
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from whence.desk import Desk
 
 FOUND, NOT_FOUND = 0, 1
-AUDIT_NAMESPACE = "whence.audit"
 MOST_INPUT = 1 << 20
 
 
@@ -89,24 +90,41 @@ def run_audit(options: argparse.Namespace, desk: Desk, client: Client) -> int:
 
 
 def _verify(options: argparse.Namespace, desk: Desk, client: RequestClient) -> int:
-    expected = _expected(options.head)
+    signer, head = "", options.head
+    if options.signed:
+        if not options.signers or options.head:
+            raise MisuseError("--signed FILE goes with --signers FILE, and in the place of --head")
+        head, signer = signed_head(options.signed, options.signers)
     lines = _exported(options.file) if options.file else _asked(client)
-    verdict = verify(lines, expected)
+    verdict = verify(lines, _expected(head))
+    # A collector's tables are what SQL and people read: they must say what the chain says.
+    tables = None if options.file or verdict.fault else client.check_tables()
+    faults = list(tables.faults) if tables is not None else []
+    whole = not verdict.fault and not faults
     if options.json:
         desk.hand_over(
             {
-                "ok": not verdict.fault,
+                "ok": whole,
                 "records": verdict.head.number,
                 "head": verdict.head.sha256,
                 "fault": verdict.fault or None,
+                "signed_by": signer or None,
+                "table_rows": tables.rows if tables is not None else None,
+                "table_faults": faults,
             }
         )
-    elif verdict.fault:
+        return FOUND if whole else NOT_FOUND
+    if verdict.fault:
         desk.tell([desk.page.paint(f"broken: {verdict.fault}", "bad")])
         desk.tell([f"records 1 to {verdict.head.number} are as they were written"])
     else:
-        desk.tell([f"whole: {verdict.head.number} records, head {verdict.head.sha256}"])
-    return NOT_FOUND if verdict.fault else FOUND
+        desk.tell([f"whole: {verdict.head.number} records", f"head   {verdict.head.sha256}"])
+    if signer:
+        desk.tell([f"signed {clean(signer)}, and the chain still holds that head"] * whole)
+    desk.tell([desk.page.paint(clean(fault), "bad") for fault in faults])
+    if tables is not None and not faults:
+        desk.tell([f"tables {tables.rows} rows say what the records say"])
+    return FOUND if whole else NOT_FOUND
 
 
 def _expected(text: str | None) -> Head | None:

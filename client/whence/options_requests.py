@@ -201,6 +201,8 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT", parser_class=Parser)
     verify = acts.add_parser("verify", help="walk the chain and compare every digest")
     verify.add_argument("--head", metavar="N:SHA256", help="a head that was kept elsewhere")
+    verify.add_argument("--signed", metavar="FILE", help="a head that was signed: see `audit head`")
+    verify.add_argument("--signers", metavar="FILE", help="who may have: an allowed-signers file")
     verify.add_argument("--file", metavar="FILE", help="an exported chain, without a collector")
     export = acts.add_parser("export", help="print the chain, one JSON record a line")
     export.add_argument("--after", type=int, default=0, metavar="N")

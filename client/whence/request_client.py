@@ -131,6 +131,10 @@ class RequestClient:
         request = wire.AuditRequest(after_number=after, limit=limit)
         yield from self._stream(self._stub.Audit, request)
 
+    def check_tables(self) -> wire.CheckTablesReply:
+        """Return where the collector's tables differ from its records."""
+        return self._ask(self._stub.CheckTables, wire.CheckTablesRequest())
+
     def principals(self) -> wire.ListPrincipalsReply:
         """Return everybody."""
         return self._ask(self._stub.ListPrincipals, wire.ListPrincipalsRequest())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from whence_collector import request_rows as rows
 from whence_collector.audit_chain import Draft, Head, Record, Verdict, follow, verify
-from whence_collector.errors import CollectorError, RefusedAct
+from whence_collector.errors import CollectorError, RefusedAct, StorageUnavailable
 from whence_collector.principals import SYSTEM
 from whence_collector.request_book import Book
 from whence_collector.request_rules import due
@@ -47,6 +47,7 @@ class RequestLedger:
         self._refused: dict[tuple[str, str, str, str], int] = {}
         self.on_record: list[Callable[[Record], None]] = []
         self.refusals: dict[str, int] = {}
+        self._unreadable = ""  # why nothing may be added to the chain
         self.faults: tuple[str, ...] = ()  # what was wrong with chain or tables at the start
         self.book = Book()
         self._load()
@@ -59,7 +60,15 @@ class RequestLedger:
         book = Book()
         with self._store.cursor() as reader:
             for record in records_after(reader, 0):
-                book.apply(record)
+                try:
+                    book.apply(record)
+                except (KeyError, IndexError, TypeError, ValueError, AssertionError):
+                    # No program of ours wrote it so: what follows would rest on what is not there.
+                    self._unreadable = (
+                        f"the audit chain cannot be read beyond record {book.head.number}: "
+                        "restore a copy of the database (whence-collector restore)"
+                    )
+                    break
         self.book = book
 
     def read(self, question: Callable[[Book], Answer]) -> Answer:
@@ -116,6 +125,9 @@ class RequestLedger:
             records.append(record)
         if not records:
             return records
+        if self._unreadable:
+            self._load()  # a record that may not be written has not happened
+            raise StorageUnavailable(self._unreadable)
         try:
             self._store.write(lambda writer: self._write(writer, records)).result()
         except BaseException:

@@ -132,6 +132,7 @@ class Daemon:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
         enforce = settings.policy.enforce
+        enforce = settings.policy.enforce
         greeting = hello(side.plan, started_ns, vouch=voucher.greeting, enforce=enforce)
         self.uplink = Uplink(
             settings.address, greeting, self.spool, self.exclusion.leave_out_collector

@@ -26,11 +26,12 @@ def hello(
     root: Path = Path("/"),
     vouch: Callable[[], tuple[bytes, str]] | None = None,
     *,
-    obeys_end_orders: bool = False,
+    enforce: bool = False,
 ) -> Callable[[], ingest_pb2.Hello]:
     """Return what makes a Hello at each connection: the clock offset may have moved.
 
     ``vouch`` gives the key of tickets and the token of the node; the token may be new each time.
+    ``enforce``: this host obeys orders to end runs.
     """
     machine_id = ""
     with suppress(OSError):
@@ -53,7 +54,7 @@ def hello(
             capture_started_ns=capture_started_ns,
             wall_offset_ns=time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             facts=facts,
-            obeys_end_orders=obeys_end_orders,
+            obeys_end_orders=enforce,
         )
         if vouch is not None:
             made.vouch_key, made.node_token = vouch()
