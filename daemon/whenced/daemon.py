@@ -132,13 +132,13 @@ class Daemon:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
         enforce = settings.policy.enforce
-        enforce = settings.policy.enforce
         greeting = hello(side.plan, started_ns, vouch=voucher.greeting, enforce=enforce)
         self.uplink = Uplink(
             settings.address, greeting, self.spool, self.exclusion.leave_out_collector
         )
-        ends = EndDesk(self.processes, boot, self.uplink.report, allowed=enforce)
-        self.uplink.on_order = ends.take
+        self.uplink.on_order = EndDesk(
+            self.processes, boot, self.uplink.report, allowed=enforce
+        ).take
         self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
         stack.callback(self.metrics.close)
         self.versions: Versions = state.get("versions") or Versions(
