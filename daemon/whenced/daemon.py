@@ -55,6 +55,9 @@ from whenced.vouch import Voucher
 from whenced.vouch import socket_of as vouch_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whence_proto.v1.ingest_pb2 import Hello
     from whenced.config import Settings
     from whenced.data_dir import DataDir
     from whenced.journal import Found, Journal
@@ -133,12 +136,7 @@ class Daemon:
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)
         enforce = settings.policy.enforce
         greeting = hello(side.plan, started_ns, vouch=voucher.greeting, enforce=enforce)
-        self.uplink = Uplink(
-            settings.address, greeting, self.spool, self.exclusion.leave_out_collector
-        )
-        self.uplink.on_order = EndDesk(
-            self.processes, boot, self.uplink.report, allowed=enforce
-        ).take
+        self.uplink = self._uplink(settings, greeting, boot)
         self.metrics = Metrics(Sources(self.spool.stats, self.uplink.state))
         stack.callback(self.metrics.close)
         self.versions: Versions = state.get("versions") or Versions(
@@ -186,6 +184,13 @@ class Daemon:
         self.loop.go_on(found, state)
         log.info("went on after %d steps and %d batches", len(found.steps), len(made))
         found.steps.clear()
+
+    def _uplink(self, settings: Settings, greeting: Callable[[], Hello], boot_id: str) -> Uplink:
+        """Make the stream to the collector, and the desk that takes its orders."""
+        uplink = Uplink(settings.address, greeting, self.spool, self.exclusion.leave_out_collector)
+        desk = EndDesk(self.processes, boot_id, uplink.report, allowed=settings.policy.enforce)
+        uplink.on_order = desk.take
+        return uplink
 
     def _listen(self) -> None:
         """Beside the start, which does not wait for it: the kernel's accounts of tasks."""
