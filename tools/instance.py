@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from whenced.kernel_objects import Pins
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DATA_DIR = "/var/lib/whence"
 DEFAULT_ADDRESS = "127.0.0.1:7420"
@@ -356,7 +358,8 @@ def bring_down(instance: Instance) -> list[str]:
 
 def detach(instance: Instance) -> None:
     """End a capture that goes on although its daemon was killed."""
-    if not (instance.data_dir / "daemon" / "journal").is_dir():
+    place = instance.data_dir / "daemon"
+    if not place.is_dir() or not Pins.of(place).instance.is_dir():
         return
     words = ["-m", DAEMON.module, "--detach", "--data-dir", str(instance.data_dir)]
     subprocess.run(

@@ -102,9 +102,14 @@ class CanaryRunner:
         process = subprocess.Popen(
             ["/bin/sh", "-c", _GATE, "sh", *program], stdin=subprocess.PIPE, cwd=place
         )
-        self._kernel.exclude(process.pid, flag=False)
-        for cgroup in self._scope_cgroups[:1]:
-            (cgroup / "cgroup.procs").write_text(str(process.pid))
+        try:
+            self._kernel.exclude(process.pid, flag=False)
+            for cgroup in self._scope_cgroups[:1]:
+                (cgroup / "cgroup.procs").write_text(str(process.pid))
+        except OSError:  # a control group that is gone: nobody would ever open the gate
+            process.kill()
+            process.communicate()
+            raise
         return process
 
     def _tap(

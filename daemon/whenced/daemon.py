@@ -34,7 +34,6 @@ from whenced.inode_probe import InodeProbe
 from whenced.intake import boot_ns
 from whenced.job_desk import JobDesk
 from whenced.job_socket import JobSocket
-from whenced.journal import state_path
 from whenced.metrics import Metrics, Sources
 from whenced.metrics_socket import MetricsSocket
 from whenced.notify import Notifier
@@ -94,13 +93,11 @@ def _job_desk(processes: Processes, stack: ExitStack) -> JobDesk | None:
     return JobDesk(ear, processes)
 
 
-def _state(
-    side: KernelSide, place: DataDir, names: HostNames, resolver: Resolver
-) -> dict[str, Any]:
+def _state(side: KernelSide, names: HostNames, resolver: Resolver) -> dict[str, Any]:
     """The loop's state of a capture that goes on, else nothing."""
-    if side.found is None:
+    if side.found is None or side.journal is None:
         return {}
-    return kept(state_path(place.journal, side.found.generation), names, resolver)
+    return kept(side.journal.state_path(side.found.generation), names, resolver)
 
 
 def _hasher(settings: Settings, place: DataDir, probe_fds: tuple[int, int]) -> HashClient:
@@ -130,7 +127,7 @@ class Daemon:
         self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
         stack.callback(self.spool.close)
         names, resolver = HostNames(), Resolver(InodeProbe(*probe_fds))
-        state = _state(side, place, names, resolver)
+        state = _state(side, names, resolver)
         self.processes: Processes = state["observer"].processes if state else Processes(names)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         voucher = Voucher(self.processes, settings.data_dir, names.user, boot)

@@ -31,11 +31,6 @@ class DataDir:
         return self.daemon / "spool"
 
     @property
-    def journal(self) -> Path:
-        """What a capture that goes on without a daemon is gone on with."""
-        return self.daemon / "journal"
-
-    @property
     def socket(self) -> Path:
         """The control socket."""
         return self.daemon / "whenced.sock"

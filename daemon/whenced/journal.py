@@ -144,6 +144,8 @@ class Journal:
         """There is nothing to go on with."""
         self.close()
         self._wipe()
+        with contextlib.suppress(OSError):
+            self._directory.rmdir()
 
     # What is noted.
 
@@ -168,6 +170,10 @@ class Journal:
         """Note who writes from now on."""
         self._daemons += ((tgid, start_ns),)
         self._append("daemon", tgid, start_ns)
+
+    def state_path(self, generation: int) -> Path:
+        """Where the state at the beginning of a log is; the first has none."""
+        return self._state(generation)
 
     def told_layout(self, layout: str) -> None:
         """Note which version's state this is."""
@@ -252,11 +258,6 @@ class Journal:
 
     def _state(self, generation: int) -> Path:
         return self._directory / f"state.{generation}"
-
-
-def state_path(directory: Path, generation: int) -> Path:
-    """Where the state at the beginning of a log is; the first has none."""
-    return directory / f"state.{generation}"
 
 
 # What reading a log of another version may end in (pickle, and the classes of this one).

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 BPF_FS: Final = Path("/sys/fs/bpf")
+# Journals are in memory, as what they belong to, and gone with the boot: they hold arguments and
+# environments as programs had them, which may never reach a disk. The first that is memory.
+_MEMORY: Final = (Path("/run"), Path("/dev/shm"))  # noqa: S108 -- closed to others, and looked at
+_NOTES: Final = "whence-capture"
 _KINDS: Final = ("maps", "programs", "links")
 _SETTINGS: Final = ".rodata.config"
 
@@ -146,12 +151,26 @@ class Pins:
         name = "".join(each if each.isalnum() else "_" for each in words)
         return cls(root / "whence" / f"{name}-{found.st_dev:x}-{found.st_ino:x}")
 
+    @property
+    def journal(self) -> Path:
+        """Where the daemon writes down what it took."""
+        return (_memory() or _MEMORY[0]) / _NOTES / self.instance.name
+
     def unusable(self) -> str | None:
         """Why nothing can be pinned here, with the remedy; None when it can."""
         root = self.instance.parent.parent
-        if _is_bpf_fs(root):
-            return None
-        return f"{root} is no BPF file system: mount -t bpf bpf {root}"
+        if not _is_bpf_fs(root):
+            return f"{root} is no BPF file system: mount -t bpf bpf {root}"
+        memory = _memory()
+        if memory is None:
+            return "neither /run nor /dev/shm is in memory: mount -t tmpfs tmpfs /dev/shm"
+        notes = memory / _NOTES
+        with suppress(FileExistsError):
+            notes.mkdir(mode=0o700)
+        found = notes.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid or found.st_mode & 0o077:
+            return f"{notes} is open to others than root: remove it"
+        return None
 
     def folder(self, file: Path, settings: bytes, sizes: Mapping[str, int]) -> Path:
         """Where programs of exactly these bytes and settings would stand."""
@@ -192,9 +211,18 @@ def _pin_name(name: str) -> str:
 
 
 def _is_bpf_fs(path: Path) -> bool:
-    """By the type that the mount table tells: statvfs(3) has no magic number."""
+    return _kind_of(path) == "bpf"
+
+
+def _memory() -> Path | None:
+    return next((path for path in _MEMORY if _kind_of(path) == "tmpfs"), None)
+
+
+def _kind_of(path: Path) -> str:
+    """Kind of the file system that is mounted at a path; empty where none is."""
     text = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    return any(line.split()[1:3] == [str(path), "bpf"] for line in text.splitlines())
+    found = [line.split()[2] for line in text.splitlines() if line.split()[1] == str(path)]
+    return found[-1] if found else ""
 
 
 def _named(library: Libbpf, handle: int, kind: str, name: str) -> int:

@@ -54,7 +54,7 @@ def begin(settings: Settings, made: Plan, stack: ExitStack, place: DataDir) -> K
     sizes = Sizes.of(settings.life_ring_bytes, settings.event_ring_bytes, settings.text_ring_bytes)
     pins = _pins(settings, place)
     capture = Capture(library, made, sizes, pins)
-    found = _found(capture, place) if capture.is_adopted else None
+    found = _found(capture, pins) if pins is not None and capture.is_adopted else None
     if pins is not None and found is None:
         if capture.is_adopted:
             capture.close()
@@ -64,7 +64,7 @@ def begin(settings: Settings, made: Plan, stack: ExitStack, place: DataDir) -> K
     stack.enter_context(capture)
     exclusion = Exclusion(capture)
     stack.callback(exclusion.close)
-    journal = Journal(place.journal) if pins is not None else None
+    journal = Journal(pins.journal) if pins is not None else None
     if journal is not None:
         stack.callback(journal.close)
     side = (
@@ -77,8 +77,9 @@ def begin(settings: Settings, made: Plan, stack: ExitStack, place: DataDir) -> K
 
 def remove(place: DataDir) -> bool:
     """End a capture that goes on without a daemon; False when there was none."""
-    Journal(place.journal).remove()
-    return Pins.of(place.daemon).remove()
+    pins = Pins.of(place.daemon)
+    Journal(pins.journal).remove()
+    return pins.remove()
 
 
 def _pins(settings: Settings, place: DataDir) -> Pins | None:
@@ -93,9 +94,9 @@ def _pins(settings: Settings, place: DataDir) -> Pins | None:
     return pins
 
 
-def _found(capture: Capture, place: DataDir) -> Found | None:
+def _found(capture: Capture, pins: Pins) -> Found | None:
     """What the daemon before this one wrote down of exactly this capture."""
-    found = journal_of(place.journal)
+    found = journal_of(pins.journal)
     if found is None or capture.is_asleep:
         return None
     from whenced.resume import layout  # noqa: PLC0415 -- imports much, and only where it is needed

@@ -41,19 +41,24 @@ class Ledger:
         self._nameless = dict.fromkeys(_REASONS, 0)  # at the last look; what was told of them
         self._nameless_told = dict.fromkeys(_REASONS, 0)
         self.lost_in_all = 0
+        self._is_behind = False  # something arrived that no row told of
+        self._looked_ns = now_ns
 
     def received(self, by_kind: npt.NDArray[np.int64]) -> None:
         """Add records that arrived, by number of kind."""
+        self._is_behind = True
         for kind, count in enumerate(by_kind.tolist()):
             if count:
                 self._received[CLASS_OF[Kind(kind)]] += count
 
     def texts(self, count: int) -> None:
         """Add texts that arrived."""
+        self._is_behind |= count > 0
         self._received["text"] += count
 
     def aggregates(self, count: int) -> None:
         """Add rows of a retired table."""
+        self._is_behind |= count > 0
         self._received["aggregate"] += count
 
     def lost_by(self, process: ProcessKey, lost: Iterable[int]) -> None:
@@ -69,6 +74,10 @@ class Ledger:
         """Whether a loss was seen that another look has to confirm."""
         return self._nameless != self._nameless_told
 
+    def is_late(self, now_ns: int) -> bool:
+        """Whether what arrived has waited long enough to be told with nothing else."""
+        return self._is_behind and now_ns - self._looked_ns >= _QUIET_NS
+
     def rows(
         self, counts: dict[str, tuple[int, int, int]], now_ns: int, *, last: bool = False
     ) -> list[LossRow]:
@@ -79,6 +88,7 @@ class Ledger:
         the others say which process lost how much. ``last``: there will be no other look.
         """
         found: list[LossRow] = []
+        self._is_behind, self._looked_ns = False, now_ns
         for name, (attempted, _stored, lost) in counts.items():
             told_attempted, told_received = self._told[name]
             losers = {
@@ -89,6 +99,7 @@ class Ledger:
             if quiet and (attempted, self._received[name]) == self._told[name]:
                 continue
             if quiet and now_ns - self._told_ns[name] < _QUIET_NS:
+                self._is_behind = True
                 continue
             since_ns, why = self._told_ns[name], _REASONS[name]
             found.append(

@@ -66,7 +66,7 @@ class Proof:
         self._walk: Walk | None = None  # not compared yet
         self._walk_due_ns = self._forget_due_ns = began_ns
         self._walked_ns = self._looked_ns = self._told_ns = began_ns
-        self._is_walked = False
+        self._is_walked = self._is_late = False
         self._ended_ns = self._settled_ns = 0
         self._found: list[Row] = []
         self.oracle = Oracle(processes, began_ns)
@@ -113,11 +113,12 @@ class Proof:
         # An end is worth a mark of its own: a run that ended before a death of this daemon and was
         # told whole must not be marked for it.
         is_owed = self._told_ns < self._ended_ns <= self._settled_ns
-        return len(self._found) + self.ledger.is_open + is_owed
+        return len(self._found) + self.ledger.is_open + is_owed + self._is_late
 
     def step(self, now_ns: int, settled_ns: int) -> None:
         """Walk over all tasks when that is due; compare when all records from before are in."""
         self._settled_ns = settled_ns
+        self._is_late = self.ledger.is_late(now_ns)
         if self._walk is not None and settled_ns >= self._walk.at_ns:
             walk, self._walk = self._walk, None
             self._compare(walk)

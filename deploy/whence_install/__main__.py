@@ -108,6 +108,9 @@ def uninstall(host: Host, plan: Plan) -> None:
     for unit in reversed(START_ORDER):
         if unit in installed:
             host.systemctl("disable", "--now", "--quiet", unit)
+    daemon = next((Path(link.target) for link in plan.links if link.place.name == "whenced"), None)
+    if host.is_live and "whenced.service" in installed and daemon is not None and daemon.exists():
+        host.run([str(daemon), "--detach"])  # its programs would go on without it
     for planned in plan.files:
         if not planned.keep and host.remove(Path(planned.place)):
             print(f"  removed   /{planned.place}")

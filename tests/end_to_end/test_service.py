@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.machine import Machine, booted, build_wheel, group_of, put_wheel
@@ -73,6 +74,18 @@ def origin(machine: Machine, path: str) -> list[str]:
     document = json.loads(asked.stdout)
     productions = document.get("productions") or []
     return [edge["path"] for edge in productions[0]["inputs"]] if productions else []
+
+
+def gaps(machine: Machine) -> int:
+    """Return how many times nobody observed the machine."""
+    asked = machine.run("whence", "sql", "SELECT count(*) AS n FROM unobserved_times", "--json")
+    return int(json.loads(asked.stdout)[0]["n"])
+
+
+def pins(machine: Machine) -> list[str]:
+    """Return what the machine's capture has pinned; its BPF file system is this machine's."""
+    place = machine.run("stat", "-c", "daemon-%D-", "/var/lib/whence/daemon").stdout.strip()
+    return [path.name for path in Path("/sys/fs/bpf/whence").glob(f"{place}*")]
 
 
 def status_of(machine: Machine, pid: str) -> dict[str, str]:
@@ -149,6 +162,16 @@ def test_a_killed_service_comes_back_and_work_goes_on(installed: Machine, unit: 
     assert until(lambda: origin(installed, made) == [f"/srv/after-{unit}.raw"])
 
 
+def test_nothing_is_missing_of_the_time_in_which_no_daemon_ran(installed: Machine) -> None:
+    """A stop and a start, as an upgrade makes them: the programs in the kernel went on."""
+    installed.run("systemctl", "stop", "whenced.service")
+    made = job(installed, "away", "data while no daemon ran")
+    installed.run("systemctl", "start", "whenced.service")
+
+    assert until(lambda: origin(installed, made) == ["/srv/away.raw"])
+    assert gaps(installed) == 0
+
+
 def test_after_a_reboot_it_captures_and_knows_what_it_knew(installed: Machine) -> None:
     installed.run("cp", "/srv/first.model", "/root/kept.model")
     installed.reboot()
@@ -163,9 +186,13 @@ def test_after_a_reboot_it_captures_and_knows_what_it_knew(installed: Machine) -
 def test_an_upgrade_replaces_units_and_keeps_settings_and_data(installed: Machine) -> None:
     unit = installed.root / "usr/lib/systemd/system/whenced.service"
     unit.write_text(unit.read_text().replace("WatchdogSec=60", "WatchdogSec=30"))
+    known = gaps(installed)
     said = installed.run(INSTALL).stdout
     settings = (installed.root / "etc/whence/whenced.toml").read_text()
+    made = job(installed, "upgraded", "data after the upgrade")
 
+    assert until(lambda: origin(installed, made) == ["/srv/upgraded.raw"])
+    assert (gaps(installed), len(pins(installed))) == (known, 1)
     assert "changed   /usr/lib/systemd/system/whenced.service" in said
     assert "kept      /etc/whence/whenced.toml (ours is beside it as .default)" in said
     assert group_of(installed.root) in settings
@@ -197,7 +224,7 @@ def test_uninstalled_it_is_gone_but_for_data_and_settings(installed: Machine) ->
         for path in (installed.root / folder).glob("whence*")
     ]
 
-    assert units.stdout.strip() == ""
+    assert (units.stdout.strip(), pins(installed)) == ("", [])
     assert left == []
     assert (installed.root / "var/lib/whence/collector/whence.duckdb").stat().st_size > 0
     assert (installed.root / "etc/whence/whenced.toml").is_file()
