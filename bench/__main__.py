@@ -41,7 +41,7 @@ PREFACES = {
     "overhead": """\
 # What watching costs
 
-Written by `make bench BENCH=overhead`, which takes about an hour, most of it spent in the slower
+Written by `make bench BENCH=overhead`, which takes about 25 minutes, most of it spent in the slower
 peers. It installs them itself: Debian packages, and for ReproZip and roar environments of their
 own. Every job runs bare and under each observer in turn, round after round, on one machine.
 

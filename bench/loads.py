@@ -16,7 +16,8 @@ SMALL_FILES = 50_000
 PREADS = 1_000_000
 SPAWNS = 1_000
 TRANSACTIONS = 10_000
-_SOURCE_PACKAGE = "lua5.4"
+# Debian source packages: one is unpacked (4,500 files), one is built (35 files of C).
+_UNPACKED, _BUILT = "git", "lua5.4"
 
 _SHELL = """\
 i=0
@@ -146,14 +147,18 @@ def _postmark_folders(place: Path) -> None:
         (place / "mail" / str(number)).mkdir()
 
 
+def _no_socket(place: Path) -> None:
+    (place / "redis.sock").unlink(missing_ok=True)  # of a server that was stopped
+
+
 LOADS: tuple[Load, ...] = (
     Load(
         "shell", "shell: 2,000 files written, read 20 times by `cat`", ("sh", "shell.sh"),
         42_000, _emptied("d"),
     ),
     Load(
-        "unpack", "unpack of kernel headers (`tar xf`)", ("tar", "xf", "headers.tar", "-C", "out"),
-        before=_emptied("out"),
+        "unpack", "unpack of git's source package (`tar xf`, xz)",
+        ("tar", "xf", "git.tar.xz", "-C", "out"), before=_emptied("out"),
     ),
     Load(
         "build", "build of Lua 5.4 (`make -j2`)",
@@ -167,7 +172,9 @@ LOADS: tuple[Load, ...] = (
         "postmark", f"PostMark: {TRANSACTIONS:,} transactions",
         ("./calls", "postmark", str(TRANSACTIONS)), TRANSACTIONS, _postmark_folders,
     ),
-    Load("redis", "redis-benchmark: 120,000 requests", ("sh", "redis.sh"), 120_000),
+    Load(
+        "redis", "redis-benchmark: 120,000 requests", ("sh", "redis.sh"), 120_000, _no_socket
+    ),
     Load("spawn", f"fork + exec of {SPAWNS:,} programs", ("./calls", "spawn", str(SPAWNS)), SPAWNS),
     Load(
         "pread", f"{PREADS:,} cached preads of 4 KiB", ("./calls", "pread", str(PREADS)), PREADS
@@ -191,21 +198,16 @@ def prepare(place: Path, keep: Path) -> None:
         if number < SMALL_FILES // 100:
             path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((b"%08d" % number) * (13 + number % 500))
-    _pack_headers(place)
-    _unpack_source(place, keep)
+    shutil.copy(_source(_UNPACKED, keep), place / "git.tar.xz")
+    (place / "lua").mkdir()
+    strip = ["--strip-components=1", "-C", str(place / "lua")]
+    subprocess.run(["tar", "xf", _source(_BUILT, keep), *strip], check=True)
 
 
-def _pack_headers(place: Path) -> None:
-    headers = sorted(Path("/usr/src").glob("linux-headers-*-common"))
-    if not headers:
-        raise SystemExit("bench: no kernel headers to unpack: apt-get install linux-headers-amd64")
-    subprocess.run(["tar", "cf", place / "headers.tar", "-C", headers[-1], "."], check=True)
-
-
-def _unpack_source(place: Path, keep: Path) -> None:
+def _source(package: str, keep: Path) -> Path:
     """Fetch a Debian source package with lists of our own: the machine's may name no sources."""
     keep.mkdir(parents=True, exist_ok=True)
-    if not list(keep.glob(f"{_SOURCE_PACKAGE}*.dsc")):
+    if not list(keep.glob(f"{package}_*.dsc")):
         (keep / "lists").mkdir(exist_ok=True)
         sources = keep / "sources.list"
         sources.write_text("deb-src http://deb.debian.org/debian bookworm main\n")
@@ -214,9 +216,7 @@ def _unpack_source(place: Path, keep: Path) -> None:
             "-o", "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::State::lists={keep}/lists",
         ]  # fmt: skip
         subprocess.run([*apt, "update"], check=True)
-        download = [*apt, "--download-only", "source", _SOURCE_PACKAGE]
+        download = [*apt, "--download-only", "source", package]
         subprocess.run(download, cwd=keep, check=True, stderr=subprocess.DEVNULL)
-    (archive,) = keep.glob(f"{_SOURCE_PACKAGE}*.orig.tar.*")
-    (place / "lua").mkdir()
-    strip = ["--strip-components=1", "-C", str(place / "lua")]
-    subprocess.run(["tar", "xf", archive, *strip], check=True)
+    (archive,) = keep.glob(f"{package}_*.orig.tar.*z*")
+    return archive

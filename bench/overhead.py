@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,18 @@ from typing import Any
 from bench.loads import LOADS, Load, prepare
 from bench.peers import Peer, PeerError, install
 from bench.report import Section
-from bench.stage import Stage, cpu_s, resident_bytes, stage
+from bench.stage import Stage, cpu_s, memory_folder, resident_bytes, stage
 
 ROOT = Path(__file__).resolve().parent.parent
 KEEP = ROOT / ".build" / "bench"
 FIGURES = KEEP / "overhead.json"
 ROUNDS = 5
+#: Of the whole run. What is left is shared by the jobs that are left: when a job has had its part,
+#: peers that have a figure get no further round.
+WHOLE_S = 20 * 60.0
 #: A peer that took so long is not asked again, and is stopped at the second figure.
-SLOW_S, LIMIT_S = 10.0, 90.0
+SLOW_S, LIMIT_S = 10.0, 60.0
+_GRACE_S = 5.0
 BARE, WHENCE = "nothing", "whence"
 _WATCH_S = 0.05
 #: From so many rounds on a pair's ratio says more than the machine's mood.
@@ -47,8 +51,29 @@ class Run:
     daemon: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Measured:
+    """Runs of one job by observer, and who could not run it, with the reason."""
+
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def wants(self, peer: Peer, end_s: float) -> bool:
+        """Whether a peer gets a further round: none that is slow or failed, or late."""
+        if peer.missing or peer.name in self.refused:
+            return False
+        runs = self.runs.get(peer.name, [])
+        if runs and time.monotonic() > end_s:
+            return False
+        return not any(each.wall_s > SLOW_S for each in runs)
+
+
+_ALONE = Peer(BARE, lambda command, _: list(command))
+
+
 def measure() -> Section:
     """Run everything; return the table of all jobs and observers."""
+    FIGURES.unlink(missing_ok=True)
     run(tuple(load.name for load in LOADS), None, ROUNDS)
     return section()
 
@@ -56,48 +81,49 @@ def measure() -> Section:
 def run(loads: Sequence[str], peers: Sequence[str] | None, rounds: int) -> None:
     """Measure some jobs under some observers (None: all), and keep the figures on disk."""
     KEEP.mkdir(parents=True, exist_ok=True)
+    end_s = time.monotonic() + WHOLE_S
     found = install(KEEP / "peers") if peers is None or peers else []
     wanted = [each for each in found if peers is None or each.name in peers]
-    with stage() as whence:
+    chosen = [load for load in LOADS if load.name in loads]
+    with memory_folder() as below, stage(below) as whence:
         whence.settle()
         prepare(whence.place, KEEP / "sources")
-        for load in LOADS:
-            if load.name in loads:
-                _keep(load, _measured(whence, load, wanted, rounds), wanted)
+        for at, load in enumerate(chosen):
+            now_s = time.monotonic()
+            part_s = (end_s - now_s) / (len(chosen) - at)
+            print(f"{load.name}: {end_s - now_s:.0f} s are left", file=sys.stderr, flush=True)
+            _keep(load, _measured(whence, load, wanted, rounds, now_s + part_s), wanted)
 
 
 def _measured(
-    whence: Stage, load: Load, peers: Sequence[Peer], rounds: int
-) -> dict[str, list[Run]]:
+    whence: Stage, load: Load, peers: Sequence[Peer], rounds: int, end_s: float
+) -> Measured:
     """Round after round, each observer right after a bare run, so that a ratio has a pair."""
-    runs: dict[str, list[Run]] = {}
-    print(f"{load.name} …", file=sys.stderr, flush=True)
+    found = Measured()
     whence.stop_daemon()
-    _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))  # caches are warm now
+    _one(whence.place, load, _ALONE)  # caches are warm now
     for number in range(rounds):
+        _pair(found, WHENCE, load, whence, lambda: _watched(whence, load))
         for peer in peers:
-            slow = any(each.wall_s > SLOW_S for each in runs.get(peer.name, []))
-            if peer.missing or slow:
+            if not found.wants(peer, end_s):
                 continue
-            print(f"    {peer.name}", file=sys.stderr, flush=True)
-            _pair(runs, peer.name, load, whence, lambda peer=peer: _one(whence.place, load, peer))  # type: ignore[misc] # mypy cannot infer a default
-        _pair(runs, WHENCE, load, whence, lambda: _watched(whence, load))
+            _pair(found, peer.name, load, whence, lambda peer=peer: _one(whence.place, load, peer))  # type: ignore[misc] # mypy cannot infer a default
         print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     whence.start_daemon()
-    return runs
+    return found
 
 
-def _pair(
-    runs: dict[str, list[Run]], name: str, load: Load, whence: Stage, under: Callable[[], Run]
-) -> None:
-    bare = _one(whence.place, load, Peer(BARE, lambda command, _: list(command)))
+def _pair(found: Measured, name: str, load: Load, whence: Stage, under: Callable[[], Run]) -> None:
+    bare = _one(whence.place, load, _ALONE)
     try:
         seen = under()
     except PeerError as failure:
         print(f"    {name}: {failure}", file=sys.stderr, flush=True)
+        found.refused[name] = str(failure)
         return
-    runs.setdefault(f"{BARE}/{name}", []).append(bare)
-    runs.setdefault(name, []).append(seen)
+    print(f"    {name}: {bare.wall_s:.2f} s, {seen.wall_s:.2f} s", file=sys.stderr, flush=True)
+    found.runs.setdefault(f"{BARE}/{name}", []).append(bare)
+    found.runs.setdefault(name, []).append(seen)
 
 
 def _one(place: Path, load: Load, peer: Peer) -> Run:
@@ -110,28 +136,37 @@ def _timed(command: list[str], place: Path) -> Run:
     environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "HOME": str(place),
                    "LANG": "C.UTF-8", "DO_NOT_TRACK": "1"}  # fmt: skip
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        status: int | None = process.wait(LIMIT_S)
-    except subprocess.TimeoutExpired:
-        status = None
-        subprocess.run(["kill", "--", f"-{process.pid}"], check=False)
-        process.wait()
+    with (place / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=place, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
+        )  # fmt: skip
+        try:
+            status: int | None = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            status = None
+            _stop(process)
     wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if status:
-        raise PeerError(f"{' '.join(command)} ended with status {status}")
+        words = (place / "said.txt").read_text(errors="replace").strip().splitlines()[-1:]
+        raise PeerError(": ".join([f"ended with status {status}", *words]))
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall_s, used_s, status is None)
 
 
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a job and all of its session, and an observer that holds on to it."""
+    for signal_name in ("-TERM", "-KILL"):
+        subprocess.run(["kill", signal_name, "--", f"-{process.pid}"], check=False)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            return
+
+
 def _watched(whence: Stage, load: Load) -> Run:
     """Run the job in the captured group, with what daemon and hasher used until all is told."""
-    whence.start_daemon()
-    whence.settle()
     load.before(whence.place)
+    whence.start_daemon()
     whence.settle()
     before = whence.status()["counters"]
     pids = {who: pid for who, pid in whence.pids().items() if who != "collector"}
@@ -173,10 +208,17 @@ def _peak(pid: int) -> Iterator[list[int]]:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _keep(load: Load, runs: dict[str, list[Run]], peers: Sequence[Peer]) -> None:
+def _keep(load: Load, found: Measured, peers: Sequence[Peer]) -> None:
     figures = _figures()
     kept = figures.setdefault(load.name, {})
-    for name, of_name in runs.items():
+    for name in found.refused:
+        kept.pop(name, None)
+        kept.pop(f"{BARE}/{name}", None)
+    kept["refused"] = {
+        **{n: why for n, why in kept.get("refused", {}).items() if n not in found.runs},
+        **found.refused,
+    }
+    for name, of_name in found.runs.items():
         kept[name] = [
             {"wall_s": r.wall_s, "cpu_s": r.cpu_s, "stopped": r.stopped, "daemon": r.daemon}
             for r in of_name
@@ -184,6 +226,8 @@ def _keep(load: Load, runs: dict[str, list[Run]], peers: Sequence[Peer]) -> None
     for peer in peers:
         if peer.missing:
             figures.setdefault("missing", {})[peer.name] = peer.missing
+        else:
+            figures.get("missing", {}).pop(peer.name, None)
     FIGURES.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
@@ -213,9 +257,13 @@ def section() -> Section:
         "Wall time of the job, divided by that of a bare run right before it: the median of all"
         " rounds, with the least and the greatest. In brackets the same for the CPU time of the"
         " job and of what runs in its tree (strace, ReproZip and roar do, the others do not): that"
-        " depends less on what else the machine does. A peer that takes more than"
+        f" depends less on what else the machine does. {ROUNDS} rounds; the whole run is held to"
+        f" about {WHOLE_S / 60:.0f} minutes, of which each job has a part: when that is used up,"
+        " only whence gets further rounds. A peer that takes more than"
         f" {SLOW_S:.0f} s has one round, compared with the median of all bare ones, and is stopped"
-        f" after {LIMIT_S:.0f} s.",
+        f" after {LIMIT_S:.0f} s. Jobs work on a file system in memory, where only calls cost:"
+        " waiting for a disk would hide what is compared here. The collector runs on the same two"
+        " cores. A cell that begins with *none* gives the reason, in the observer's own words.",
         ("job", "bare", *names),
         tuple(rows),
         tuple(remarks),
@@ -225,8 +273,8 @@ def section() -> Section:
 def _peer_names(figures: dict[str, Any]) -> list[str]:
     names: dict[str, None] = {}
     for of_load in figures.values():
-        names |= dict.fromkeys(name for name in of_load if "/" not in name and name != WHENCE)
-    return list(names)
+        names |= dict.fromkeys(of_load) | dict.fromkeys(of_load.get("refused", {}))
+    return [name for name in names if "/" not in name and name not in (WHENCE, "refused")]
 
 
 def _bare(of_load: dict[str, Any]) -> str:
@@ -235,6 +283,8 @@ def _bare(of_load: dict[str, Any]) -> str:
 
 def _ratio(of_load: dict[str, Any], name: str) -> str:
     """Of many rounds the median of pairs; one round is compared with all bare ones."""
+    if name in of_load.get("refused", {}):
+        return f"none: {of_load['refused'][name]}"
     if name not in of_load:
         return "-"
     seen, bare = of_load[name], of_load[f"{BARE}/{name}"]

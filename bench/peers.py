@@ -146,7 +146,8 @@ def _strace(command: Sequence[str], _: Path) -> list[str]:
 
 
 def _reprozip(program: Path) -> Callable[[Sequence[str], Path], list[str]]:
-    flags = ["--overwrite", "--dont-identify-packages", "-d", ".reprozip"]
+    # not .reprozip: below HOME that is where it keeps what it says of its own use
+    flags = ["--overwrite", "--dont-identify-packages", "-d", "traced"]
     return lambda command, _: [str(program), "trace", *flags, *command]
 
 

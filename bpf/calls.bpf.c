@@ -101,7 +101,7 @@ int BPF_PROG(on_call, struct pt_regs *trusted_regs, long result)
 	if (!in_scope(task))
 		return 0;
 	if (work == WHENCE_WORK_READ)
-		return touch_fd(task, argument(regs, compat, 1), WHENCE_READ, result);
+		return read_fd(task, argument(regs, compat, 1), result);
 	if (work == WHENCE_WORK_WRITE) /* a write of no byte changes nothing */
 		return !result ? 0 : touch_fd(task, argument(regs, compat, 1), WHENCE_WRITE, result);
 	return rarer_call(task, regs, result, work);

@@ -22,6 +22,7 @@ struct touch {
 	__u32 slot;
 	__u32 flags;
 	__u16 kind;
+	__u16 unknown; /* (process, file) was looked for, and has no row */
 };
 
 static __always_inline __u32 epoch_of(__u64 number)
@@ -145,10 +146,13 @@ static __always_inline struct whence_use *known_use(const struct whence_use_key 
 	return table ? bpf_map_lookup_elem(table, key) : NULL;
 }
 
-/* The same, made when missing; NULL when the table is full. */
+/*
+ * The same, made when missing; NULL when the table is full. For what is likely
+ * missing: it is not looked for before it is made.
+ */
 static __noinline struct whence_use *use_of(const struct whence_use_key *key)
 {
-	struct whence_use fresh = {};
+	struct whence_use fresh = { .first_ns = bpf_ktime_get_boot_ns() };
 	struct whence_use *use;
 	__u32 zero = 0;
 	bool made;
@@ -156,13 +160,9 @@ static __noinline struct whence_use *use_of(const struct whence_use_key *key)
 
 	if (!table)
 		return NULL;
-	use = bpf_map_lookup_elem(table, key);
-	if (use)
-		return use;
-	fresh.first_ns = bpf_ktime_get_boot_ns();
 	made = !bpf_map_update_elem(table, key, &fresh, BPF_NOEXIST);
 	use = bpf_map_lookup_elem(table, key);
-	/* two threads may try at once: one row, counted by the one that made it */
+	/* it was there, or two threads try at once: one row, counted by the one that made it */
 	if (made || !use)
 		count(WHENCE_CLASS_USE, use);
 	return use;
@@ -280,7 +280,7 @@ __noinline int use_file(struct touch *touch)
 	}
 	key.process = process_of(typed(struct task_struct, touch->task));
 	key.file = file_of(inode);
-	use = known_use(&key);
+	use = touch->unknown ? NULL : known_use(&key);
 	if (!use) {
 		/* what has a row was asked this when the row was made */
 		if (is_pseudo(inode->i_sb->s_magic)) {
@@ -321,6 +321,46 @@ static __always_inline int touch_fd(struct task_struct *task, __s32 fd, __u16 ki
 	};
 
 	return touch.file ? use_file(&touch) : 0;
+}
+
+/*
+ * A read. Nearly always one that goes on, which two additions tell; what that
+ * takes stands here in one piece, because each call of a function costs as much
+ * as a look-up (the return thunks of today's processors).
+ */
+static __always_inline int read_fd(struct task_struct *task, __s32 fd, __s64 bytes)
+{
+	/* before the version is looked up: see epochs_begun */
+	__u32 epochs = *(volatile __u32 *)&epochs_begun;
+	struct touch touch = {
+		.task = (__u64)task,
+		.file = (__u64)file_at(task, fd),
+		.bytes = bytes,
+		.fd = fd,
+		.kind = WHENCE_READ,
+		.slot = SCRATCH_CALL,
+	};
+	struct whence_use_key key;
+	struct whence_use *use;
+	struct inode *inode;
+
+	if (!touch.file)
+		return 0;
+	inode = typed(struct file, touch.file)->f_inode;
+	if ((inode->i_mode & S_IFMT) != S_IFREG)
+		return use_file(&touch);
+	key.process = process_of(task);
+	key.file = file_of(inode);
+	use = known_use(&key);
+	if (!use) {
+		touch.unknown = 1;
+		return use_file(&touch);
+	}
+	if (!(use->touched & (1U << WHENCE_READ)) || use->epochs != epochs)
+		return use_file(&touch);
+	__sync_fetch_and_add(&use->read_ops, 1);
+	__sync_fetch_and_add(&use->read_bytes, bytes);
+	return 0;
 }
 
 /* Who creates a file writes it: the record of the open says so, the first write need not. */

@@ -21,7 +21,7 @@ MAX_MESSAGE_BYTES = (4 << 20) - 1024
 
 FLUSH_ROWS = 1_000
 # A batch costs the collector about 1 ms whatever its size, so a flood makes bigger ones.
-FLOOD_GAP_NS = 50_000_000
+FLOOD_GAP_NS = 200_000_000
 URGENT_NS = 250_000_000
 IDLE_NS = 5_000_000_000
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from whenced.rows import Row
 
 _SECOND_NS: Final = 1_000_000_000
-# A step costs something even when little happened: while nothing is behind, so long in between.
-_PACE_S: Final = 0.005
 _START_NS: Final = 20_000_000  # procfs tells when a process began in ticks of 10 ms
 
 
@@ -92,9 +90,10 @@ class CaptureLoop:
             self._share_processors(boot_ns())
             started = time.perf_counter()
             self.step(boot_ns())
-            self._parts.metrics.drain_seconds.observe(time.perf_counter() - started)
-            if not self._intake.held_rows:
-                time.sleep(_PACE_S)
+            spent_s = time.perf_counter() - started
+            self._parts.metrics.drain_seconds.observe(spent_s)
+            waited_ns = self._intake.waited_ns(boot_ns())
+            time.sleep(priority.rest_s(spent_s, self._intake.held_share, waited_ns))
         self._intake.stop()
         while self.step(boot_ns()):
             pass
