@@ -230,7 +230,7 @@ def processes(reader: Reader, process_ids: Collection[int]) -> list[wire.Process
             summary.ended_unix_ns = ended_ns
             if exit_signal:
                 summary.exit_signal = exit_signal
-            elif not replaced:
+            elif not replaced and exit_code is not None:  # an end that a walk found has no code
                 summary.exit_code = exit_code
         found.append(summary)
     return sorted(found, key=lambda process: process.started_unix_ns)

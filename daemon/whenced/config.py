@@ -80,6 +80,8 @@ class Settings:
     hasher_user: str | None = None
     # Days of a busy host without its collector, yet small on any disk that holds training data.
     spool_limit_bytes: int = 2 << 30
+    # What capture makes in some minutes: enough to see a full disk emptied.
+    spool_memory_bytes: int = 64 << 20
     # The programs in the kernel go on when this process ends or dies, and the next one goes on with
     # what they saw meanwhile: no gap. Off: capture ends with the process, and a gap is told.
     keep_capturing: bool = True
@@ -91,6 +93,8 @@ class Settings:
     event_ring_bytes: int = 8 << 20
     # Paths that are long or stand in a folder that was not told lately, about 128 bytes each.
     text_ring_bytes: int = 4 << 20
+    # Pairs of program and file that are counted between two looks, 112 bytes each, twice.
+    count_table_rows: int = 1 << 16
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
@@ -326,10 +330,12 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "hasher_user": (_user, "the name of a user of this host"),
     "hash_share": (_share, "a part of one core from 0.01 to 1"),
     "spool_limit_bytes": (_whole(1 << 20, 1 << 50), "a number of bytes of at least 1048576"),
+    "spool_memory_bytes": (_whole(1 << 20, 1 << 40), "a number of bytes of at least 1048576"),
     "keep_capturing": (_flag, "true or false"),
     "life_ring_bytes": _RING,
     "event_ring_bytes": _RING,
     "text_ring_bytes": _RING,
+    "count_table_rows": _RING,
     "cgroups": _PATHS,
     "uids": (_uids, "a list of user ids"),
     "include_paths": _PATHS,

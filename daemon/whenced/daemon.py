@@ -124,7 +124,8 @@ class Daemon:
         hasher = _hasher(settings, place, probe_fds)
         stack.callback(hasher.close)
         epoch, started_ns = side.identity.epoch, side.identity.started_ns
-        self.spool = Spool(place.spool, epoch, settings.spool_limit_bytes)
+        limits = settings.spool_limit_bytes, settings.spool_memory_bytes
+        self.spool = Spool(place.spool, epoch, *limits)
         stack.callback(self.spool.close)
         names, resolver = HostNames(), Resolver(InodeProbe(*probe_fds))
         state = _state(side, names, resolver)

@@ -31,8 +31,6 @@ _FLOOD_PACE_S: Final = 0.02
 _FLOOD_ROWS: Final = 200
 _SWAP_NS: Final = _SECOND_NS
 _SWAP_URGENT_NS: Final = 150_000_000
-# Half of the aggregate table (bpf/maps.bpf.h): then it is swapped whatever the time.
-_SWAP_ROWS: Final = 1 << 15
 # How old the number of its rows may be: asking costs as much as 50 touches, and the other half
 # of the table is not filled in this time.
 _ROWS_FRESH_NS: Final = 50_000_000
@@ -216,7 +214,8 @@ class Intake:
         created = self._created = self._kernel.rows_since_swap()
         if not created:
             self.queue.exit_seen = False  # a process without counts, as a subshell
-        return created > _SWAP_ROWS or (due and created > 0)
+        # half of the table: then it is swapped whatever the time
+        return 2 * created > self._kernel.table_rows or (due and created > 0)
 
     def _swap(self, now_ns: int, *, last: bool = False) -> None:
         """Retire the table. Touches that precede its rows are drained first."""

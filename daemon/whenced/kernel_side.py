@@ -51,7 +51,12 @@ class KernelSide:
 def begin(settings: Settings, made: Plan, stack: ExitStack, place: DataDir) -> KernelSide:
     """Capture from the return on; stack takes it apart. Raises BpfError or DataDirUnusable."""
     library = Libbpf()
-    sizes = Sizes.of(settings.life_ring_bytes, settings.event_ring_bytes, settings.text_ring_bytes)
+    sizes = Sizes.of(
+        settings.life_ring_bytes,
+        settings.event_ring_bytes,
+        settings.text_ring_bytes,
+        settings.count_table_rows,
+    )
     pins = _pins(settings, place)
     capture = Capture(library, made, sizes, pins)
     found = _found(capture, pins) if pins is not None and capture.is_adopted else None

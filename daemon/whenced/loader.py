@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _ZERO_KEY: Final = bytes(4)
 _DRAIN_ROWS: Final = 1 << 14
-_TABLE_ROWS: Final = 1 << 16  # bpf/maps.bpf.h struct use_table
 _ITERATOR_READ_BYTES: Final = 1 << 16
 
 
@@ -64,6 +63,7 @@ class Capture:
             )
         self.is_closed = False
         self._stored_at_swap = 0
+        self.table_rows = sizes.use_first
         self._tables = (self.map_fd("use_first"), self.map_fd("use_second"))
         self._active = self._table_in_use() if self.is_adopted else 0
         self.rings = Rings(self.map_fd, sizes)
@@ -209,9 +209,9 @@ class Capture:
     def _retired_uses(self) -> tuple[Rows, Rows]:
         """Return what is in the table that is not in use."""
         fd = self._tables[self.retired]
-        keys = np.empty(_TABLE_ROWS, dtype=USE_KEY)
-        uses = np.empty(_TABLE_ROWS, dtype=USE)
-        taken = self._library.read_batch(fd, keys.ctypes.data, uses.ctypes.data, _TABLE_ROWS)
+        keys = np.empty(self.table_rows, dtype=USE_KEY)
+        uses = np.empty(self.table_rows, dtype=USE)
+        taken = self._library.read_batch(fd, keys.ctypes.data, uses.ctypes.data, self.table_rows)
         return keys[:taken].copy(), uses[:taken].copy()
 
     def empty_retired(self) -> None:

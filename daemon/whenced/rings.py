@@ -24,22 +24,27 @@ if TYPE_CHECKING:
     from whenced.record import Rows
 
 _PAGE_BYTES: Final = 4096  # the kernel's least
+TABLE_ROWS: Final = 1 << 16
 RECORD_RINGS: Final = 3
 _NOTHING: Final = np.empty(0, dtype=RECORD)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of each ring, powers of two; the names are those of the BPF maps."""
+    """Bytes of each ring, rows of the tables of counts; powers of two, named like the BPF maps."""
 
     life: int
     hot: int
     names: int
     life_text: int
     text: int
+    use_first: int = TABLE_ROWS
+    use_second: int = TABLE_ROWS
 
     @classmethod
-    def of(cls, life_bytes: int, event_bytes: int, text_bytes: int) -> Self:
+    def of(
+        cls, life_bytes: int, event_bytes: int, text_bytes: int, table_rows: int = TABLE_ROWS
+    ) -> Self:
         """Share out what the settings say.
 
         A program that begins has about as many bytes of texts as a third of its three records;
@@ -51,6 +56,8 @@ class Sizes:
             max(_PAGE_BYTES, event_bytes // 2),
             max(_PAGE_BYTES, life_bytes // 2),
             text_bytes,
+            table_rows,
+            table_rows,
         )
 
 

@@ -87,6 +87,7 @@ class Kernel:
 
     rings: Rings
     created: int = 0
+    table_rows: int = 1 << 16
     swaps: int = 0
     uses: tuple[Rows, Rows] = field(
         default_factory=lambda: (np.empty(0, dtype=USE_KEY), np.empty(0, dtype=USE))
