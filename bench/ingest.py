@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -230,12 +231,14 @@ def collector(data_dir: str) -> Iterator[tuple[str, int]]:
     try:
         for line in process.stderr:
             if line.startswith("serving on "):
+                # A pipe that nobody empties would stop the collector at its next line.
+                threading.Thread(target=process.stderr.read, daemon=True).start()
                 yield line.split()[-1], process.pid
                 return
         raise SystemExit("the collector did not start")
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 def cpu_seconds(pid: int) -> float:

@@ -82,9 +82,11 @@ def touched(
     return from_wire(Touched, client.ask(_stub(client).Touched, request), KINDS)
 
 
-def root_inputs(client: Client, subject: str, limit: int = 0) -> RootInputs:
-    """Return the data behind a subject that no observed run made."""
-    request = wire.RootInputsRequest(subject=subject, limit=limit)
+def root_inputs(
+    client: Client, subject: str, limit: int = 0, *, sourced: bool | None = None
+) -> RootInputs:
+    """Return the data behind a subject that no observed run made; sourced: only such, or not."""
+    request = wire.RootInputsRequest(subject=subject, limit=limit, sourced=sourced)
     return from_wire(RootInputs, client.ask(_stub(client).RootInputs, request), KINDS)
 
 

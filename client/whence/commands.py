@@ -130,7 +130,7 @@ def run_show(options: argparse.Namespace, desk: Desk, client: Client) -> int:
 
 def run_inputs(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     """List what a run read, or the data at the root of it all."""
-    if options.roots:
+    if options.roots or options.sourced is not None:
         return commands_ancestry.run_roots(options, desk, client)
     detail = _run_of(options, desk, client)
     return _side(options, desk, detail, "inputs")

@@ -108,7 +108,9 @@ def run_duplicates(options: argparse.Namespace, desk: Desk, client: Client) -> i
 
 def run_roots(options: argparse.Namespace, desk: Desk, client: Client) -> int:
     """List the data behind something that no observed run made (`whence inputs --roots`)."""
-    answer = ask_ancestry.root_inputs(client, subject_of(options.what, desk), options.limit)
+    answer = ask_ancestry.root_inputs(
+        client, subject_of(options.what, desk), options.limit, sourced=options.sourced
+    )
     if options.json:
         desk.hand_over(answer)
     else:

@@ -77,6 +77,7 @@ class Touched:
     inputs_known: int
     reasons: tuple[str, ...]
     truncated: bool
+    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class RootInputs:
     truncated: bool
     complete: bool
     incomplete_reasons: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ class Duplicates:
 
     duplicates: tuple[Duplicate, ...]
     truncated: bool
+    caveats: tuple[str, ...]
 
 
 KINDS: Mapping[str, type] = {

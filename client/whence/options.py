@@ -66,6 +66,11 @@ def _inputs_options(parser: argparse.ArgumentParser) -> None:
     _outputs_options(parser)
     text = "the data all the way up that no observed run made, with where it comes from"
     parser.add_argument("--roots", action="store_true", help=text)
+    one_of = parser.add_mutually_exclusive_group()
+    text = "only root data whose source is known"
+    one_of.add_argument("--sourced", action="store_const", const=True, default=None, help=text)
+    text = "only root data of which nobody knows where it comes from"
+    one_of.add_argument("--unsourced", action="store_const", const=False, dest="sourced", help=text)
     parser.add_argument("--all", action="store_true", help="also libraries and caches")
 
 

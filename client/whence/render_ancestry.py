@@ -131,19 +131,27 @@ def touched_lines(page: Page, answer: Touched, by: str) -> list[str]:
     )
     lines += labelled(page, "coverage", wrap(inner, looked, 2))
     why = [line for reason in answer.reasons for line in wrap(inner, reason, 3)]
-    return lines + labelled(page, "because" if answer.verdict == "unknown" else "but", why)
+    lines += labelled(page, "because" if answer.verdict == "unknown" else "but", why)
+    return lines + _caveats(page, answer.caveats)
+
+
+def _caveats(page: Page, caveats: tuple[str, ...]) -> list[str]:
+    """Return what could hide more than an answer tells."""
+    inner = page.inner()
+    told = [line for each in caveats for line in wrap(inner, each, 2)]
+    return labelled(page, "unseen", [page.paint(line, "faint") for line in told])
 
 
 def duplicates_lines(page: Page, answer: Duplicates) -> list[str]:
     """Return repeats, newest first, each with what it could have had for nothing."""
     if not answer.duplicates:
-        return ["no run repeats an earlier one"]
+        return ["no run repeats an earlier one", *_caveats(page, answer.caveats)]
     lines: list[str] = []
     for each in answer.duplicates:
         lines += _duplicate(page, each)
-    return lines + (
-        [page.paint("there are more: raise --limit", "faint")] if answer.truncated else []
-    )
+    if answer.truncated:
+        lines.append(page.paint("there are more: raise --limit", "faint"))
+    return lines + _caveats(page, answer.caveats)
 
 
 def _duplicate(page: Page, each: Duplicate) -> list[str]:
@@ -189,9 +197,10 @@ def roots_lines(page: Page, answer: RootInputs) -> list[str]:
     lines = columns(page, kinds, rows) if rows else ["no data that no observed run made"]
     if answer.truncated:
         lines.append(page.paint("there are more: raise --limit", "faint"))
-    return lines + labelled(
+    lines += labelled(
         page, "complete", complete_lines(page, answer.complete, answer.incomplete_reasons)
     )
+    return lines + _caveats(page, answer.caveats)
 
 
 def gaps_lines(page: Page, gaps: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from whence_collector.answers_roots import root_inputs
 from whence_collector.answers_touched import touched
 from whence_collector.answers_trees import find_tree, tree_message
 from whence_collector.answers_who import who
+from whence_collector.caveats import caveats, heard_lately
 from whence_collector.errors import InvalidRequest
 from whence_collector.tree_register import Registration
 from whence_proto.tree_digest import Member
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 Reply = TypeVar("Reply")
+Hedged = TypeVar("Hedged", wire.TouchedReply, wire.RootInputsReply, wire.DuplicatesReply)
 
 DIGEST_BYTES = 32
 
@@ -64,13 +66,17 @@ class AncestryService(ancestry_pb2_grpc.AncestryServicer):
 
     async def Touched(self, request: wire.TouchedRequest, context: Context) -> wire.TouchedReply:  # noqa: N802 -- gRPC names the method
         """Whether the ancestry read given contents."""
-        return await self._answer(lambda reader: touched(reader, self._graph, request))
+        return await self._answer(
+            lambda reader: _hedged(reader, touched(reader, self._graph, request))
+        )
 
     async def RootInputs(  # noqa: N802 -- gRPC names the method
         self, request: wire.RootInputsRequest, context: Context
     ) -> wire.RootInputsReply:
         """Data that no observed run made."""
-        return await self._answer(lambda reader: root_inputs(reader, self._graph, request))
+        return await self._answer(
+            lambda reader: _hedged(reader, root_inputs(reader, self._graph, request))
+        )
 
     async def Compare(self, request: wire.CompareRequest, context: Context) -> wire.CompareReply:  # noqa: N802 -- gRPC names the method
         """What differs."""
@@ -88,7 +94,7 @@ class AncestryService(ancestry_pb2_grpc.AncestryServicer):
         self, request: wire.DuplicatesRequest, context: Context
     ) -> wire.DuplicatesReply:
         """Runs that repeat earlier ones."""
-        return await self._answer(lambda reader: duplicates(reader, request))
+        return await self._answer(lambda reader: _hedged(reader, duplicates(reader, request)))
 
     async def _answer(self, work: Callable[[Reader], Reply]) -> Reply:
         def answer() -> Reply:
@@ -97,6 +103,13 @@ class AncestryService(ancestry_pb2_grpc.AncestryServicer):
                 return work(reader)
 
         return await asyncio.to_thread(answer)
+
+
+def _hedged(reader: Reader, reply: Hedged) -> Hedged:
+    """Say with an answer what could hide more; a "yes" needs none of it."""
+    if not isinstance(reply, wire.TouchedReply) or reply.verdict != "yes":
+        reply.caveats.extend(caveats(reader, heard_lately(reader, time.time_ns())))
+    return reply
 
 
 def _must_have(count: int) -> None:

@@ -10,6 +10,7 @@ from whence_collector import tree_store
 from whence_collector.answers_runs import resolve_run
 from whence_collector.answers_tags import STANDING, artifact_ids
 from whence_collector.lookups import where_in
+from whence_collector.run_material import families_of
 from whence_proto.v1 import ancestry_pb2 as wire
 
 if TYPE_CHECKING:
@@ -98,12 +99,16 @@ def _messages(reader: Reader, found: Sequence[Row]) -> list[wire.Duplicate]:
 
 
 def costs_of(reader: Reader, run_ids: Iterable[str]) -> dict[str, float]:
-    """Return what runs cost in dollars, where all of it has a price."""
-    return {
-        run_id: micro_usd / 1e6
-        for run_id, micro_usd, unpriced_ns in where_in(reader, COSTS, "run_id", set(run_ids))
-        if micro_usd is not None and not unpriced_ns
-    }
+    """Return what runs cost in dollars with their steps, where all of it has a price."""
+    families = families_of(reader, list(dict.fromkeys(run_ids)))
+    everyone = {step for family in families.values() for step in family}
+    spent = {row[0]: row[1:] for row in where_in(reader, COSTS, "run_id", everyone)}
+    costs = {}
+    for run_id, family in families.items():
+        parts = [spent[step] for step in family if step in spent]
+        if parts and all(micro_usd is not None and not free_ns for micro_usd, free_ns in parts):
+            costs[run_id] = sum(micro_usd for micro_usd, _ in parts) / 1e6
+    return costs
 
 
 def made_by(reader: Reader, run_ids: Iterable[str]) -> dict[str, list[tuple[str, str]]]:

@@ -48,18 +48,24 @@ def root_inputs(
     inputs = inputs.only(~np.isin(inputs.version_id, np.array(produced, np.int64)))
     _, first = np.unique(inputs.version_id, return_index=True)
     once = inputs.only(np.sort(first))
-    files = _one_each(rows.read_files(reader, seen, once.only(slice(limit))))
-    reply.truncated = len(once) > limit or seen.truncated
+    most = LIMIT_CAP if request.HasField("sourced") else limit
+    files = _one_each(rows.read_files(reader, seen, once.only(slice(most))))
     sources, labels = sources_of(reader, files), labels_of(reader, files)
     repositories = _repositories(reader, list(reached))
     for file in files:
         source = sources.get(file.version_id) or _committed(file, repositories)
+        if request.HasField("sourced") and request.sourced != (source is not None):
+            continue
+        if len(reply.inputs) == limit:
+            reply.truncated = True
+            break
         reply.inputs.add(
             file=rows.file_edge(file),
             run_id=file.run_id,
             source=source,
             labels=labels.get(file.digest or "", ()),
         )
+    reply.truncated = reply.truncated or len(once) > most or seen.truncated
     undigested = list(undigested_inputs(reader, inputs).values())
     for run in rows.run_summaries(reader, reached).values():
         if not run.complete:

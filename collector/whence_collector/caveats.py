@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from whence_proto.v1 import query_pb2 as wire
 
 SECOND_NS = 1_000_000_000
+CANARY_NS = 60 * SECOND_NS  # a daemon delivers something at least this often
 HOSTS = """
 SELECT h.host_id, h.name,
     (SELECT max(l.committed_ns) FROM batch_ledger l JOIN boot b USING (boot_id)
@@ -57,6 +58,12 @@ def caveats(
         if lost:
             sentences.append(f"{lost:,} records of host {name} were lost")
     return sentences
+
+
+def heard_lately(reader: Reader, now_ns: int) -> Callable[[int], bool]:
+    """Return whether hosts delivered lately, for those who know of no streams: see CANARY_NS."""
+    last_ns = {row[0]: row[2] or 0 for row in reader.rows(HOSTS)}
+    return lambda host_id: now_ns - last_ns.get(host_id, 0) < 3 * CANARY_NS
 
 
 def away_hosts(reader: Reader, is_connected: Callable[[int], bool]) -> dict[str, str]:

@@ -324,6 +324,7 @@ class TouchedReply(google.protobuf.message.Message):
     INPUTS_KNOWN_FIELD_NUMBER: builtins.int
     REASONS_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    CAVEATS_FIELD_NUMBER: builtins.int
     subject: builtins.str
     """Run id or digest in full."""
     verdict: builtins.str
@@ -346,6 +347,12 @@ class TouchedReply(google.protobuf.message.Message):
     def reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Why the answer is not sure, one sentence each."""
 
+    @property
+    def caveats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What could hide a read: hosts and times that nobody observes, records that
+        were lost; empty where the verdict is "yes".
+        """
+
     def __init__(
         self,
         *,
@@ -358,8 +365,9 @@ class TouchedReply(google.protobuf.message.Message):
         inputs_known: builtins.int = ...,
         reasons: collections.abc.Iterable[builtins.str] | None = ...,
         truncated: builtins.bool = ...,
+        caveats: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["contents", b"contents", "inputs", b"inputs", "inputs_known", b"inputs_known", "reasons", b"reasons", "runs", b"runs", "subject", b"subject", "touches", b"touches", "truncated", b"truncated", "verdict", b"verdict"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caveats", b"caveats", "contents", b"contents", "inputs", b"inputs", "inputs_known", b"inputs_known", "reasons", b"reasons", "runs", b"runs", "subject", b"subject", "touches", b"touches", "truncated", b"truncated", "verdict", b"verdict"]) -> None: ...
 
 global___TouchedReply = TouchedReply
 
@@ -415,17 +423,23 @@ class RootInputsRequest(google.protobuf.message.Message):
 
     SUBJECT_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
+    SOURCED_FIELD_NUMBER: builtins.int
     subject: builtins.str
     """Whose."""
     limit: builtins.int
     """At most this many; 0 means 1,000."""
+    sourced: builtins.bool
+    """True: only data whose source is known; false: only the rest; absent: both."""
     def __init__(
         self,
         *,
         subject: builtins.str = ...,
         limit: builtins.int = ...,
+        sourced: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["limit", b"limit", "subject", b"subject"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_sourced", b"_sourced", "sourced", b"sourced"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_sourced", b"_sourced", "limit", b"limit", "sourced", b"sourced", "subject", b"subject"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_sourced", b"_sourced"]) -> typing.Literal["sourced"] | None: ...
 
 global___RootInputsRequest = RootInputsRequest
 
@@ -440,6 +454,7 @@ class RootInputsReply(google.protobuf.message.Message):
     TRUNCATED_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
     INCOMPLETE_REASONS_FIELD_NUMBER: builtins.int
+    CAVEATS_FIELD_NUMBER: builtins.int
     subject: builtins.str
     """Run id or digest in full."""
     truncated: builtins.bool
@@ -454,6 +469,10 @@ class RootInputsReply(google.protobuf.message.Message):
     def incomplete_reasons(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Why not, one sentence each."""
 
+    @property
+    def caveats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What could hide more of it, one sentence each."""
+
     def __init__(
         self,
         *,
@@ -462,8 +481,9 @@ class RootInputsReply(google.protobuf.message.Message):
         truncated: builtins.bool = ...,
         complete: builtins.bool = ...,
         incomplete_reasons: collections.abc.Iterable[builtins.str] | None = ...,
+        caveats: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "subject", b"subject", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caveats", b"caveats", "complete", b"complete", "incomplete_reasons", b"incomplete_reasons", "inputs", b"inputs", "subject", b"subject", "truncated", b"truncated"]) -> None: ...
 
 global___RootInputsReply = RootInputsReply
 
@@ -993,19 +1013,25 @@ class DuplicatesReply(google.protobuf.message.Message):
 
     DUPLICATES_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    CAVEATS_FIELD_NUMBER: builtins.int
     truncated: builtins.bool
     """True when there are more."""
     @property
     def duplicates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Duplicate]:
         """Newest first."""
 
+    @property
+    def caveats(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What could hide more of them, one sentence each."""
+
     def __init__(
         self,
         *,
         duplicates: collections.abc.Iterable[global___Duplicate] | None = ...,
         truncated: builtins.bool = ...,
+        caveats: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["duplicates", b"duplicates", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["caveats", b"caveats", "duplicates", b"duplicates", "truncated", b"truncated"]) -> None: ...
 
 global___DuplicatesReply = DuplicatesReply
 
@@ -1029,7 +1055,9 @@ class Duplicate(google.protobuf.message.Message):
     noticed_unix_ns: builtins.int
     """When it was noticed."""
     earlier_cost_usd: builtins.float
-    """What the earlier one cost, absent where not known."""
+    """What the earlier one cost, its steps included; absent where not all of it
+    is known.
+    """
     @property
     def run(self) -> whence_proto.v1.query_pb2.RunSummary:
         """The repeat."""
