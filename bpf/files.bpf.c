@@ -37,11 +37,20 @@ static __always_inline __u32 epoch_of(__u64 number)
  */
 __u32 epochs_begun = 0;
 
+/* Before its number changes: who finds the new number finds this as well. */
+static __always_inline void stamp(struct whence_version *version)
+{
+	*(volatile __u64 *)&version->changed_ns = bpf_ktime_get_boot_ns();
+	*(volatile __u32 *)&version->writer = bpf_get_current_pid_tgid() >> 32;
+}
+
 /* A file is about to change for the first time since capture began. */
 static __always_inline __u64 first_version(const struct whence_file *file, __u64 number, __u32 pending)
 {
 	struct whence_version version = { .number = number, .pending = pending };
 
+	if (number)
+		stamp(&version);
 	bpf_map_update_elem(&versions, file, &version, BPF_NOEXIST);
 	if (epoch_of(number))
 		__sync_fetch_and_add(&epochs_begun, 1);
@@ -55,6 +64,7 @@ static __always_inline __u64 note_write(const struct whence_file *file)
 
 	if (!version)
 		return first_version(file, (1ULL << 32) + 1, 0);
+	stamp(version);
 	if (version->pending) {
 		version->pending = 0;
 		__sync_fetch_and_add(&version->number, (1ULL << 32) + 1);
@@ -72,6 +82,7 @@ static __always_inline __u64 note_truncation(const struct whence_file *file)
 
 	if (!version)
 		return first_version(file, 1ULL << 32, 0);
+	stamp(version);
 	version->pending = 0;
 	__sync_fetch_and_add(&version->number, 1ULL << 32);
 	__sync_fetch_and_add(&epochs_begun, 1);
@@ -178,11 +189,36 @@ static __always_inline bool is_first(struct whence_use *use, __u16 kind)
 	return true;
 }
 
+/*
+ * Whether a read that ends now may have begun before its file came to be what it
+ * is. Not if the file was opened since, or by who changed it.
+ */
+static __always_inline bool is_overlapped(const struct touch *touch, struct whence_version *version)
+{
+	__u64 changed_ns = *(volatile __u64 *)&version->changed_ns, *opened_ns;
+
+	if (!changed_ns || bpf_ktime_get_boot_ns() - changed_ns > WHENCE_OVERLAP_NS ||
+	    *(volatile __u32 *)&version->writer == bpf_get_current_pid_tgid() >> 32)
+		return false;
+	opened_ns = bpf_map_lookup_elem(&opened_after, &touch->file);
+	return !opened_ns || *opened_ns <= changed_ns;
+}
+
+/* What a file that was just changed is opened for: see is_overlapped(). */
+static __always_inline void opened_to_be_read(struct touch *touch, struct whence_version *version)
+{
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+
+	if (version->changed_ns && now_ns - version->changed_ns <= WHENCE_OVERLAP_NS)
+		bpf_map_update_elem(&opened_after, &touch->file, &now_ns, BPF_ANY);
+}
+
 static __always_inline void use_read(struct touch *touch, struct whence_use_key *key,
 				     struct whence_use *use)
 {
 	/* before the version is looked up: see epochs_begun */
 	__u32 epochs = *(volatile __u32 *)&epochs_begun;
+	struct whence_version *version;
 	__u64 number;
 
 	if (use) {
@@ -191,13 +227,16 @@ static __always_inline void use_read(struct touch *touch, struct whence_use_key 
 		if (use->touched & (1U << WHENCE_READ) && use->epochs == epochs)
 			return;
 	}
-	number = version_of(&key->file);
+	version = bpf_map_lookup_elem(&versions, &key->file);
+	number = version ? *(volatile __u64 *)&version->number : 0;
 	if (use) {
 		use->epochs = epochs;
 		if (!is_first(use, WHENCE_READ) && use->read_epoch == epoch_of(number))
 			return;
 		use->read_epoch = epoch_of(number);
 	}
+	if (version && is_overlapped(touch, version))
+		touch->flags |= WHENCE_F_OVERLAPPED;
 	send_touch(touch, number);
 }
 
@@ -434,19 +473,21 @@ __noinline int opened(struct touch *touch)
 		return type == S_IFCHR ? device_opened(touch) : 0;
 	if (mode & FMODE_CREATED)
 		touch->flags |= WHENCE_F_CREATED;
+	file = file_of(inode);
+	version = bpf_map_lookup_elem(&versions, &file);
+	if (version && mode & FMODE_READ)
+		opened_to_be_read(touch, version);
 	/* who asks to read alone can still make the file, or cut it (fs/open.c build_open_flags()) */
 	if (!(mode & FMODE_WRITE) && !(touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)))
 		return opened_to_read(touch, key.tgid);
 	if (is_pseudo(inode->i_sb->s_magic) || is_excluded())
 		return 0;
-	file = file_of(inode);
 	bpf_map_update_elem(&open_for_writing, &key, &file, BPF_ANY);
 	if (touch->flags & (WHENCE_F_CREATED | WHENCE_F_TRUNCATED)) {
 		number = note_truncation(&file);
 		if (touch->flags & WHENCE_F_CREATED)
 			note_maker(touch, &file, epoch_of(number));
 	} else {
-		version = bpf_map_lookup_elem(&versions, &file);
 		if (version) {
 			version->pending = 1;
 			number = version->number;

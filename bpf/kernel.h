@@ -365,6 +365,7 @@ struct control_block {
 #define S_IFBLK 0060000
 
 /* include/linux/fs.h */
+#define FMODE_READ 0x1
 #define FMODE_WRITE 0x2
 #define FMODE_CREATED 0x100000
 

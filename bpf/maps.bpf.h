@@ -98,6 +98,14 @@ struct {
 	__type(value, struct whence_file);
 } open_for_writing SEC(".maps");
 
+/* When a file that had just been changed was opened for reading, by its struct file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u64);
+	__type(value, __u64);
+} opened_after SEC(".maps");
+
 struct mapping_key {
 	__u64 address;
 	__u32 tgid;

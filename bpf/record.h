@@ -70,6 +70,7 @@ enum whence_kind {
 #define WHENCE_F_MAPPED		(1 << 16)	/* by a store to a mapping; FILE_SEEN: a mapping */
 #define WHENCE_F_EXECUTABLE	(1 << 17)	/* FILE_SEEN: an executable mapping */
 #define WHENCE_F_INFERRED	(1 << 18)	/* READ: opened by a user of GPUDirect Storage */
+#define WHENCE_F_OVERLAPPED	(1 << 19)	/* READ: may have begun before a write ended */
 
 /* A process: never a bare pid. */
 struct whence_process {
@@ -155,9 +156,16 @@ struct whence_text {
  */
 struct whence_version {
 	__u64 number;		/* epoch << 32 | writes */
+	__u64 changed_ns;	/* when it became that, 0: not yet */
 	__u32 pending;
-	__u32 unused;
+	__u32 writer;		/* who changed it last, by tgid */
 };
+
+/*
+ * A read is seen as it ends. One of a file that somebody else changed less than
+ * this before, by a descriptor from before that, may have begun within the write.
+ */
+#define WHENCE_OVERLAP_NS (50ULL * 1000 * 1000)
 
 struct whence_use_key {
 	struct whence_process process;

@@ -165,6 +165,7 @@ class Flag(IntEnum):
     MAPPED = 1 << 16
     EXECUTABLE = 1 << 17
     INFERRED = 1 << 18
+    OVERLAPPED = 1 << 19
 
 
 class Part(IntEnum):

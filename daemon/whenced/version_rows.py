@@ -56,6 +56,8 @@ _REMARKS: Final = (
 _REMARKED: Final = sum(int(flag) for flag, _ in _REMARKS)
 _READ: Final = wire.ACCESS_OP_READ
 _WRITE: Final = wire.ACCESS_OP_WRITE
+_HALF_WRITTEN: Final = "read while it was being written"
+_OVERLAPPED: Final = "read by a call that may have begun before another program's write ended"
 _MAY_WRITE: Final = wire.ACCESS_FLAG_MAY_WRITE
 _TRUNCATE: Final = wire.ACCESS_OP_TRUNCATE
 
@@ -248,9 +250,15 @@ class VersionRows:
             self.settle(state, read, version)
             self.tear(state, version)
 
+    def settle_overlapped(self, state: FileState, read: PendingRead) -> None:
+        """A read that may have begun before the write ended whose version it was given."""
+        version = state.torn_version(read.number)
+        self.settle(state, read, version)
+        self.refuse(state, version, "torn", _OVERLAPPED)
+
     def tear(self, state: FileState, version: FileVersion) -> None:
         """A half-written version that was read."""
-        self.refuse(state, version, "torn", "read while it was being written")
+        self.refuse(state, version, "torn", _HALF_WRITTEN)
 
     def digest(self, state: FileState, version: FileVersion, reply: HashReply) -> None:
         """What the hasher found for a version."""

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from whenced.hash_messages import HashReply
 
 _NAMELESS: Final = int(Flag.NAMELESS)
+_OVERLAPPED: Final = int(Flag.OVERLAPPED)
 _MS: Final = 1_000_000
 # A read of a file that stays open for writing is told after this long as half-written.
 _PENDING_NS: Final = 5_000 * _MS
-# A file that stays open for writing is held by a descriptor after this long, so that its bytes
-# outlive a rename over it or an unlink right after the close.
+# A file that stays open for writing is held by a descriptor after this long: its bytes outlive a
+# rename over it or an unlink right after the close.
 _HOLD_NS: Final = 200 * _MS
-# About 25 MB. A file that was dropped is met again; its digest then comes from the stat cache.
+# About 25 MB. One that was dropped is met again; its digest then comes from the stat cache.
 _MAX_STATES: Final = 40_000
 # Most writers rename right after the close: then the bytes are under the new name.
 _RENAME_NS: Final = 3 * _MS
@@ -74,9 +75,8 @@ class Versions:
         state: FileState | None = self._states.get(key)
         if state is None or not state.is_settled(content, path):
             return None
-        number = content[0]
-        if number >> 32 == state.number >> 32:
-            state.promised = number
+        if content[0] >> 32 == state.number >> 32:
+            state.promised = content[0]
         self._states.move_to_end(state.key)
         return state
 
@@ -129,7 +129,7 @@ class Versions:
         kind, number = event.kind, event.version
         op, version = OPS[kind], state.version(number)
         ops = 0 if kind == READ else 1  # reads are counted by the aggregate
-        settled = state.saw_sealed(number, event.size_bytes)
+        settled = not event.flags & _OVERLAPPED and state.saw_sealed(number, event.size_bytes)
         # a linker reads back what it wrote: its own output, never an input
         if settled or self.out.is_writing(process, state.key, version):
             if settled and number >> 32 == state.number >> 32:
@@ -144,9 +144,12 @@ class Versions:
             process, op, number, event.size_bytes, event.at_ns, text_of(state.path),
             flags_of(event), event.mount_ns, Counts(ops, 0, event.at_ns),
         )  # fmt: skip
-        state.pending += (pending,)
         bound = self.out.bind(process, state, event)
         bound.pending, bound.read = pending, None
+        if event.flags & _OVERLAPPED:
+            self.out.settle_overlapped(state, pending)
+        else:
+            state.pending += (pending,)
         self.jobs.schedule(state, event.at_ns)
         return version
 
@@ -239,8 +242,7 @@ class Versions:
         for key in self.jobs.due(now_ns):
             if (state := self._states.get(key)) is not None and state.wants_reading:
                 self.jobs.request(state)
-        # Not until the limit holds: all may be needed, as when an archive is unpacked.
-        for _ in range(len(self._states) - self.states_limit):
+        for _ in range(len(self._states) - self.states_limit):  # not more: all may be needed
             self._drop_oldest()
 
     def on_reply(self, reply: HashReply, now_ns: int) -> None:
@@ -269,9 +271,8 @@ class Versions:
         waited = [read for read in state.pending if read.at_ns < now_ns - _PENDING_NS]
         state.pending = tuple(read for read in state.pending if read not in waited)
         for read in waited:
-            version = state.torn_version(read.number)
             state.loose += (read,)
-            self.out.settle(state, read, version)
+            self.out.settle(state, read, state.torn_version(read.number))
         written_long = state.dirty_since_ns is not None and state.dirty_since_ns < now_ns - _HOLD_NS
         if written_long and not state.held:
             self.jobs.hold(state)

@@ -20,13 +20,14 @@ from tests.unit.daemon_samples import (
 
 from whence_proto.v1 import ingest_pb2 as wire
 from whenced.hash_messages import ANY, HashState
-from whenced.record import Kind
+from whenced.record import Flag, Kind
 from whenced.rows import ProcessKey
 
 READ = wire.ACCESS_OP_READ
 WRITE = wire.ACCESS_OP_WRITE
 TRUNCATE = wire.ACCESS_OP_TRUNCATE
 OVERWRITTEN = "overwritten before its bytes could be read"
+OVERLAPPED = "read by a call that may have begun before another program's write ended"
 HALF_WRITTEN = "read while it was being written"
 
 
@@ -42,6 +43,20 @@ def test_a_read_of_the_final_state_waits_and_then_reads_the_writers_version() ->
 
     assert before == []
     assert files.bound() == files.bound(WRITE) == [version(1)]
+    assert files.contents() == {version(1): b"model"}
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_read_that_may_have_begun_before_the_write_ended_is_torn(*, sealed: bool) -> None:
+    """Its number is the final one, but what it got may be older: no digest is claimed of it."""
+    files = written(number=EPOCH + 2) if sealed else Files()
+    if not sealed:
+        files.write(ONE)
+    files.read(EPOCH + 2, flags=Flag.OVERLAPPED)
+    if not sealed:
+        files.reply(files.request(), content=b"model", version=EPOCH + 2)
+
+    assert files.refusals() == {files.bound()[0]: OVERLAPPED}
     assert files.contents() == {version(1): b"model"}
 
 
