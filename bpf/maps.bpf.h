@@ -39,12 +39,12 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
+	__uint(max_entries, 16 << 20);
 } hot SEC(".maps"); /* WHENCE_CLASS_TOUCH */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, 8 << 20);
 } names SEC(".maps"); /* WHENCE_CLASS_NAME */
 
 struct {

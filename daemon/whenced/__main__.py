@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from whenced import config, host, kernel_side, plan
+from whenced import allocation, config, host, kernel_side, plan
 from whenced.data_dir import claimed
 from whenced.errors import (
     ConfigError,
@@ -141,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.check:
             config.load(os.environ, vars(flags))
             return _check(flags.json)
+        allocation.bound()
         _run(config.load(os.environ, vars(flags)))
     except WhencedError as error:
         print(f"whenced: {error}", file=sys.stderr)

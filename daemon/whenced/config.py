@@ -88,9 +88,9 @@ class Settings:
     # Births, programs and ends, 264 bytes each: 63,550 bridge 4 s of 5,000 programs a second. Half
     # as much again is for what they were called with.
     life_ring_bytes: int = 16 << 20
-    # First touches: 31,775 bridge 0.3 s of a flood of 100,000 a second. Half as much again is for
+    # First touches: 63,550 bridge 0.6 s of a flood of 100,000 a second. Half as much again is for
     # changes of names.
-    event_ring_bytes: int = 8 << 20
+    event_ring_bytes: int = 16 << 20
     # Paths that are long or stand in a folder that was not told lately, about 128 bytes each.
     text_ring_bytes: int = 4 << 20
     # Pairs of program and file that are counted between two looks, 112 bytes each, twice.

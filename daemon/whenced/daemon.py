@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from whenced import priority
+from whenced import allocation, priority
 from whenced.batching import BatchBuilder, FlushPolicy, Outbox
 from whenced.canary_clock import CanaryClock
 from whenced.canary_run import CanaryRunner
@@ -67,6 +67,8 @@ log: Final = logging.getLogger("whenced")
 # a quarter of the daemon's time on walking tens of thousands of files that are all in use.
 _COLLECT_AFTER: Final = 100_000
 _PROVE_AGAIN_S: Final = 5.0
+# So many records that wait are a flood: when it is over its memory is given back.
+_FLOOD_ROWS: Final = 5_000
 
 
 def _open_to_callers(voucher: Voucher, data_dir: Path, stack: ExitStack) -> None:
@@ -119,6 +121,7 @@ class Daemon:
     ) -> None:
         self.notifier = Notifier()
         self.side = side
+        self._is_trim_owed = False
         self.library, self.kernel, self.exclusion = side.library, side.capture, side.exclusion
         probe_fds = (self.kernel.probe_fd, self.kernel.map_fd("probes"))
         hasher = _hasher(settings, place, probe_fds)
@@ -227,6 +230,11 @@ class Daemon:
         if self.side.intake.is_deserted:
             self._give_up()
         self._forget(now_ns, self.loop.settled_ns)
+        if self.loop.held_rows > _FLOOD_ROWS:
+            self._is_trim_owed = True
+        elif self._is_trim_owed:
+            allocation.trim()
+            self._is_trim_owed = False
 
     def _give_up(self) -> NoReturn:
         """Begin anew: what happened since the programs fell asleep is told as a gap."""

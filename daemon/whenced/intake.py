@@ -34,10 +34,11 @@ _SWAP_URGENT_NS: Final = 150_000_000
 # How old the number of its rows may be: asking costs as much as 50 touches, and the other half
 # of the table is not filled in this time.
 _ROWS_FRESH_NS: Final = 50_000_000
-# What a flood may make the daemon hold: 31 MB of records, and about half as much of texts.
-HELD_ROWS: Final = 120_000
+# What a flood may make the daemon hold: 13 MB of records, and about half as much of texts. What is
+# beyond that waits in the rings, whose room is no memory of the daemon.
+HELD_ROWS: Final = 50_000
 # When that is held, of births and ends so many more: their ring is emptied whatever the others do.
-LIFE_ROWS: Final = 60_000
+LIFE_ROWS: Final = 20_000
 # Looks until what was there when the table of counts was retired has left its rings: a program that
 # the processor was taken from may be in the middle of a record.
 _LOOKS: Final = 20

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 # Its last counts, answers of the hasher and the kernel's account of it come after the end of a
 # process: within moments, once everything of before has been taken.
 _REMEMBER_ENDED_NS: Final = 20_000_000_000
-_SETTLED_NS: Final = 3_000_000_000
+_SETTLED_NS: Final = 2_000_000_000
 # Of so many, those that are settled are forgotten at once: a flood of processes has 5,000 a second.
-_MANY_ENDED: Final = 4_000
+_MANY_ENDED: Final = 1_000
 _ANCESTORS: Final = 64  # that are kept and told
 
 
