@@ -19,7 +19,7 @@ from whenced.hash_messages import ANY, HashRequest
 
 NO_FD: Final = -1
 #: Descriptors held at most, queue and shelf together.
-BUDGET: Final = 4096
+BUDGET: Final = 16_384
 #: Bytes of deleted files that waiting descriptors may keep on the disk.
 DELETED_LIMIT_BYTES: Final = 1 << 30
 #: How long a descriptor stays on the shelf for a request that may still come.

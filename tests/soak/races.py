@@ -5,7 +5,7 @@ cuts, replaces, swaps and maps files while short readers read them, and tells wh
 at rest and what each reader got. Then every digest has to be of content that a file once held at
 rest, and what a reader is told to have read has to be the bytes that it got. The one exception is
 counted apart: a read is seen as it ends, so one call that began before the end of a write and ended
-after it is taken for a read of what was written (docs/design/0004-capture.md).
+50 ms after it is taken for a read of what was written (docs/design/0004-capture.md).
 """
 
 from __future__ import annotations
