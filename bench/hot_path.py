@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from bench.report import Section, spread
-from bench.stage import Stage, stage
+from bench.stage import Stage, memory_folder, stage
 
 ROUNDS = 7
 # kind -> (what one turn of the loop does, turns)
@@ -93,7 +93,7 @@ int main(int count, char **words)
 
 def measure() -> Section:
     """Time each loop in each condition, round after round, in random order within a round."""
-    with stage() as whence:
+    with memory_folder() as below, stage(below) as whence:
         program = _build(whence.place)
         figures: dict[tuple[str, str], list[float]] = {}
         for _ in range(ROUNDS):
@@ -114,9 +114,9 @@ def measure() -> Section:
         f"CPU time of a C program's loop and its children, {ROUNDS} rounds. Each round times every"
         " loop without the daemon (its programs detached), then outside and inside of the captured"
         " control group. What is added: the difference of the least figures of all rounds, which"
-        " other work on the machine disturbs least, and in brackets that of the medians. Every"
-        " turn touches the same file, so the loops are about calls after the first touch, but for"
-        " *create*, whose files are all new.",
+        " other work on the machine disturbs least, and in brackets that of the medians. Files are"
+        " in memory. Every turn touches the same file, so the loops are about calls after the first"
+        " touch, but for *create*, whose files are all new.",
         ("one turn", "without whence", "added outside the scope", "added inside"),
         tuple(rows),
         (alone,),

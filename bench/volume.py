@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import Section, ratio, spread
-from bench.stage import Stage, stage
+from bench.stage import Stage, memory_folder, stage
 
 FILES = 50_000
 FOLDERS = 500
@@ -53,7 +53,7 @@ class Edges:
 
 def measure() -> Section:
     """Compare the edges of one captured round, then time rounds with and without the daemon."""
-    with stage() as whence:
+    with memory_folder() as below, stage(below) as whence:
         _prepare(whence.place)
         edges, counters, hashed = _captured_round(whence)
         timings = [_round(whence, number) for number in range(ROUNDS)]
@@ -72,7 +72,8 @@ def measure() -> Section:
         "0 edges lost while 50,000 files are unpacked, read and deleted",
         f"{FILES:,} files of 100 B to 4 KB in {FOLDERS} folders. {ROUNDS} rounds, each without the"
         " daemon (its programs detached) and then with it, or the other way round; ratios are of"
-        " the two in one round. Before each, everything of the last one is hashed and committed.",
+        " the two in one round. Before each, everything of the last one is hashed and committed."
+        " Files are in memory.",
         ("job", "without whence", "with whence", "ratio"),
         tuple(rows),
         (_lost(edges, counters), hashed),
