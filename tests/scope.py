@@ -5,6 +5,7 @@ So a test neither sees nor stores what belongs to the machine's other services.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import time
@@ -19,6 +20,8 @@ JOB_ENVIRONMENT = {
     "HOME": "/nonexistent",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+
+_LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns is of Python 3.12
 
 
 def cgroup2_mount() -> Path:
@@ -36,13 +39,14 @@ class Scope:
     """A directory of the cgroup v2 hierarchy, and how to start commands in it."""
 
     directory: Path
+    namespaces: tuple[Path, ...] = ()  # that its commands enter (/proc/PID/ns/KIND)
 
     @classmethod
-    def create(cls, name: str) -> Scope:
+    def create(cls, name: str, namespaces: tuple[Path, ...] = ()) -> Scope:
         """Make a group below the mount; needs root."""
         directory = cgroup2_mount() / name
         directory.mkdir()
-        return cls(directory)
+        return cls(directory, namespaces)
 
     def start(
         self,
@@ -53,27 +57,37 @@ class Scope:
     ) -> subprocess.Popen[str]:
         """Start a command in the group and in a session of its own, as ``user`` if given."""
         processes = str(self.directory / "cgroup.procs")
+        handles = [os.open(each, os.O_RDONLY | os.O_CLOEXEC) for each in self.namespaces]
 
         def enter() -> None:
             # Between fork and exec: the command's first instruction is already in scope.
             with open(processes, "w") as members:  # noqa: PTH123 - pathlib allocates more here
                 members.write("0")
+            for handle in handles:
+                if _LIBC.setns(handle, 0) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            if handles:
+                os.chdir(cwd)
             if user is not None:
                 os.setgroups([])
                 os.setgid(user)
                 os.setuid(user)
 
-        return subprocess.Popen(
-            list(command),
-            cwd=cwd,
-            env={**JOB_ENVIRONMENT, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=enter,  # noqa: PLW1509 - nothing else enters a group before exec
-        )
+        try:
+            return subprocess.Popen(
+                list(command),
+                cwd=None if handles else cwd,
+                env={**JOB_ENVIRONMENT, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                preexec_fn=enter,  # noqa: PLW1509 - nothing else enters a group before exec
+            )
+        finally:
+            for handle in handles:
+                os.close(handle)
 
     def run(
         self,

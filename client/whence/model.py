@@ -66,6 +66,7 @@ class Run:
     attempts: int | None = None
     request_id: str | None = None
     repeats_run_id: str | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ def _ranks(run: Run) -> list[str]:
     words = [count_text(run.world_size, "rank")] if run.world_size is not None else []
     attempts = run.attempts or 1
     words += [count_text(attempts, "attempt")] if attempts > 1 else []
+    words += [f"on {', '.join(run.hosts)}"] if len(run.hosts) > 1 else []
     return [" · ".join(words)] if words else []
 
 

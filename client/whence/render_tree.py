@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whence.model import Lineage, LineageFile, Run
-from whence.page import Page
+from whence.page import Page, labelled
 from whence.render import STATUS_LOOKS, class_rank, complete_lines, content_cell, outcome
 from whence.text import ago_text, brief_command, cells, clip, clip_start, short_run, size_text
 
@@ -137,7 +137,7 @@ def _remarks(page: Page, lineage: Lineage) -> list[str]:
         lines.append("the walk was cut: raise --limit or ask from a node further on")
     if not lineage.complete:
         reasons = lineage.incomplete_reasons or ("the reason is not known",)
-        lines += [f"complete  {line}" for line in complete_lines(page, False, reasons)]
+        lines += labelled(page, "complete", complete_lines(page, False, reasons))
     return ["", *lines] if lines else []
 
 

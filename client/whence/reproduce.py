@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,7 @@ TEXT_BYTES = 4 << 20  # of a program that is looked through for absolute paths
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME")
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json;"
-    "print(json.dumps({(d.metadata['Name'] or '').lower().replace('_', '-'): d.version"
-    " for d in m.distributions()}))"
+    "print(json.dumps({d.metadata['Name'] or '': d.version for d in m.distributions()}))"
 )
 
 Say = Callable[[str], None]
@@ -93,6 +93,11 @@ def reproduce(
         say(f"run: {command.step.run.command}")
         grade = do(command, str(folder), interpreter, step_timeout_s)
         done.steps.append(grade)
+        if 2 <= grade.grade < 5 and not command.step.seeds:
+            done.remarks.append(
+                f"{command.step.run.command}: no seed was seen in its arguments or variables, so "
+                "it may draw other numbers each time"
+            )
         if grade.exit_code != 0:
             done.remarks.append(f"{command.step.run.command} ended with {grade.exit_code}")
             break
@@ -220,18 +225,23 @@ def dangers(recipe: Recipe, folder: str) -> list[str]:
 def environment_for(plan: Plan, folder: str, say: Say) -> tuple[str | None, list[str]]:
     """Return the Python to use (None: whatever the command names) and what it lacks."""
     wanted = {
-        name.lower().replace("_", "-"): version
+        _plain_name(name): version
         for ecosystem, name, version in (package.split(" ", 2) for package in plan.packages)
         if ecosystem == "pypi" and version != "?"
     }
-    recorded = plan.interpreter
-    if recorded is not None and Path(recorded).exists():
-        have = _packages(recorded)
-        if all(have.get(name) == version for name, version in wanted.items()):
-            return recorded, []
-    elif recorded is None and not wanted:
+    if not plan.interpreters and not wanted:
         return None, []
+    for each in plan.interpreters:
+        if Path(each).exists():
+            have = _packages(each)
+            if all(have.get(name) == version for name, version in wanted.items()):
+                return each, []
     return _built(wanted, folder, say)
+
+
+def _plain_name(name: str) -> str:
+    """Return a package's name as the index compares it (PyPA, "Names and normalization")."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _packages(interpreter: str) -> Mapping[str, str]:
@@ -245,7 +255,7 @@ def _packages(interpreter: str) -> Mapping[str, str]:
         found: dict[str, str] = json.loads(ended.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
-    return found
+    return {_plain_name(name): version for name, version in found.items()}
 
 
 def _built(wanted: Mapping[str, str], folder: str, say: Say) -> tuple[str | None, list[str]]:

@@ -7,7 +7,7 @@ relative names keep working and absolute ones are rewritten in arguments and var
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import basename, dirname, normpath
 
@@ -49,7 +49,7 @@ class Plan:
     inputs: tuple[RecipeInput, ...]
     commands: tuple[Command, ...]
     packages: tuple[str, ...]
-    interpreter: str | None
+    interpreters: tuple[str, ...]  # absolute paths; the first that has the packages is used
     gaps: tuple[str, ...]
 
 
@@ -62,18 +62,36 @@ def plan_of(recipe: Recipe, folder: str) -> Plan:
     """Return what to do."""
     known = _known_folders(recipe)
     commands = tuple(_command(step, folder, known) for step in recipe.steps)
-    interpreters = [
-        line.rpartition(" ")[2] for step in recipe.steps for line in step.interpreters
-        if line.startswith(("python ", "pypy "))
-    ]  # fmt: skip
     return Plan(
         checkouts=_checkouts(recipe.steps),
         inputs=recipe.inputs,
         commands=commands,
         packages=tuple(sorted({each for step in recipe.steps for each in step.packages})),
-        interpreter=interpreters[0] if interpreters else None,
+        interpreters=tuple(dict.fromkeys(_interpreters(recipe.steps))),
         gaps=recipe.gaps,
     )
+
+
+def _interpreters(steps: Sequence[RecipeStep]) -> Iterator[str]:
+    """Yield the Pythons that may have been used: as called, by their environments, as executed.
+
+    What was executed is last: a virtual environment's python is a link to one that knows nothing
+    of the environment's packages.
+    """
+    for step in steps:
+        if step.argv and step.argv[0].startswith("/") and is_python(step.argv[0]):
+            yield step.argv[0]
+    for step in steps:
+        named = dict(zip(step.environment[::2], step.environment[1::2], strict=True))
+        folders = [
+            f"{named[name]}/bin" for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if named.get(name)
+        ]
+        folders += [each for each in named.get("PATH", "").split(":") if each.startswith("/")]
+        yield from (f"{folder}/python3" for folder in folders)
+    for step in steps:
+        for line in step.interpreters:
+            if line.startswith(("python ", "pypy ")):
+                yield line.rpartition(" ")[2]
 
 
 def _known_folders(recipe: Recipe) -> frozenset[str]:

@@ -30,6 +30,7 @@ SELECT r.run_id, r.kind, r.command, h.name, coalesce(r.user_name, r.uid::VARCHAR
     r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
+HOSTS = "SELECT run_id, host FROM run_hosts"
 REPEATED = "SELECT run_id, earlier_run_id FROM repeat"
 TAGGED = "SELECT 1 FROM tag WHERE key = 'project' LIMIT 1"
 PROJECTS = "SELECT run_id, project FROM run_project"
@@ -81,7 +82,8 @@ FROM touched GROUP BY run_id
 
 OUTPUT_NAMES = "SELECT run_id, version_id, path_id, final_path, deleted FROM run_output_name"
 DEPENDENCIES = """
-SELECT child_run_id, version_id, parent_run_id, coalesce(written_ns, 0) FROM run_dependency
+SELECT child_run_id, version_id, parent_run_id, coalesce(written_ns, 0), strength
+FROM run_dependency
 """
 
 PROCESSES = """
@@ -147,6 +149,10 @@ def run_summaries(reader: Reader, run_ids: Iterable[str]) -> dict[str, wire.RunS
         found[summary.run_id] = summary
     for run_id, earlier in where_in(reader, REPEATED, "run_id", list(found)):
         found[run_id].repeats_run_id = earlier
+    ranked = [each.run_id for each in found.values() if each.HasField("world_size")]
+    for run_id, host in where_in(reader, HOSTS, "run_id", ranked):
+        found[run_id].hosts.append(host)
+        found[run_id].hosts.sort()
     if found and reader.rows(TAGGED):
         for run_id, project in where_in(reader, PROJECTS, "run_id", list(found)):
             found[run_id].project = project
@@ -209,14 +215,16 @@ def output_names(
 
 def producers(reader: Reader, run_ids: Collection[str]) -> dict[tuple[str, int], str]:
     """Return, for (run, version that it read), the run that made the content."""
-    newest: dict[tuple[str, int], tuple[int, str]] = {}
-    for child, version_id, parent, written_ns in where_in(
+    newest: dict[tuple[str, int], tuple[bool, int, str]] = {}
+    for child, version_id, parent, written_ns, strength in where_in(
         reader, DEPENDENCIES, "child_run_id", run_ids
     ):
         if version_id is not None:
             key = (child, version_id)
-            newest[key] = max(newest.get(key, (-1, "")), (written_ns, parent))
-    return {key: parent for key, (_, parent) in newest.items()}
+            # Beside the writer of a version another maker is told only where that passed it on.
+            made = (strength == "same-content", written_ns, parent)
+            newest[key] = max(newest.get(key, (False, -1, "")), made)
+    return {key: parent for key, (_, _, parent) in newest.items()}
 
 
 def processes(reader: Reader, process_ids: Collection[int]) -> list[wire.ProcessSummary]:

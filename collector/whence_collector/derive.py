@@ -12,6 +12,7 @@ import numpy as np
 
 from whence_collector import index_keeper, restore
 from whence_collector.captures import Captures
+from whence_collector.carriers import carries
 from whence_collector.classes import CLASSES, classes_of, executed_class
 from whence_collector.edges import STRENGTHS, EdgeIndex, Late, Links, Reads
 from whence_collector.half_written import HalfWritten
@@ -101,6 +102,7 @@ class Deriver:
             self._load_boots(writer)
         self._take_recipe(batch.recipe, writer)
         self._book.add(batch.processes, batch.ends, batch.streams)
+        self._index.add_carriers([row.process_id for row in batch.processes if carries(row)])
         self._book.add_code(batch.code_states)
         self._book.add_losses(batch.losses)
         self._book.add_accounts(batch.accounts)

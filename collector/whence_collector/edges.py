@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from whence_collector.resolved import AccessColumns
 
@@ -183,6 +183,7 @@ class EdgeIndex:
         self._versions_of = Groups()
         self._half_of = Column()  # of a half-written version: the one that it became
         self._halves: dict[int, list[int]] = {}
+        self._carriers = Column(of=np.int8)  # programs that only pass on what they write
 
     # What comes in ------------------------------------------------------------
 
@@ -191,6 +192,14 @@ class EdgeIndex:
         if len(version_id):
             self._writers.add_all(version_id, process_id)
             np.maximum.at(self._last_write.reach(int(version_id.max())), version_id, last_ns)
+
+    def add_carriers(self, process_ids: Sequence[int]) -> None:
+        """Take in which programs only pass on what they write (carriers.py)."""
+        if process_ids:
+            self._carriers.reach(max(process_ids))[np.array(process_ids, np.int64)] = 1
+
+    def _is_carried(self, version_id: int) -> bool:
+        return bool(self._carriers.get(self._writers.firsts(version_id)[version_id]))
 
     def add_digests(self, version_id: Ints, artifact_id: Ints, size_bytes: Ints) -> None:
         """Take in what versions hold; small contents tell no origin and are left out."""
@@ -259,7 +268,11 @@ class EdgeIndex:
         for artifact_id in set(artifacts[several].tolist()):
             versions = self._versions_of.get(artifact_id)
             if any(self._writers.get(each) for each in versions):
-                wanted.update(each for each in versions if not self._writers.get(each))
+                wanted.update(
+                    each
+                    for each in versions
+                    if not self._writers.get(each) or self._is_carried(each)
+                )
         return self.read_of(wanted)
 
     def read_of(self, version_ids: Iterable[int]) -> Late:
@@ -282,7 +295,8 @@ class EdgeIndex:
         """Return what reads link to, reads of what the same program wrote left out.
 
         These are the writers of a version; where none is known, the writers of the file while it
-        was in that state, and earlier writers of its content.
+        was in that state, and earlier writers of its content, which count too where the writer
+        only passed on what it was handed.
         """
         versions, highest = reads.version_id, int(reads.version_id.max(initial=0))
         first = self._writers.firsts(highest)[versions]
@@ -290,7 +304,7 @@ class EdgeIndex:
         several = direct[self._writers.many(highest)[versions[direct]] != 0]
         others = [
             *self._further_writers(reads, several),
-            *self._other_origins(reads, np.flatnonzero(first == 0)),
+            *self._other_origins(reads, np.flatnonzero((first == 0) | self._carried(first))),
         ]
         row, origin, writer, strength = np.array(others, np.int64).reshape(-1, 4).T
         return self._links(
@@ -321,6 +335,12 @@ class EdgeIndex:
             ),
         )
 
+    def _carried(self, writers: Ints) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = np.not_equal(
+            self._carriers.reach(int(writers.max(initial=0)))[writers], 0
+        )
+        return found
+
     def _further_writers(self, reads: Reads, rows: Ints) -> Iterator[tuple[int, int, int, int]]:
         for row in rows.tolist():
             version_id = int(reads.version_id[row])
@@ -334,7 +354,7 @@ class EdgeIndex:
             for writer in self._writers.get(became):
                 yield row, became, writer, SAME_FILE_TORN
             artifact_id = self._artifact.get(version_id)
-            for origin in self._made_before(artifact_id, int(reads.at_ns[row])):
+            for origin in self._made_before(artifact_id, version_id, int(reads.at_ns[row])):
                 for writer in self._writers.get(origin):
                     yield row, origin, writer, SAME_CONTENT
 
@@ -347,13 +367,15 @@ class EdgeIndex:
         """Return when a version was written last."""
         return self._last_write.get(version_id)
 
-    def _made_before(self, artifact_id: int, at_ns: int) -> list[int]:
+    def _made_before(self, artifact_id: int, version_id: int, at_ns: int) -> list[int]:
+        """Return where a content was made before; who only passed it on counts where nobody did."""
         made = [
-            (self._last_write.get(each), each)
+            (not self._is_carried(each), self._last_write.get(each), each)
             for each in self._versions_of.get(artifact_id)
-            if self._writers.get(each) and self._last_write.get(each) < at_ns
+            if each != version_id and self._writers.get(each) and self._last_write.get(each) < at_ns
         ]
-        return [version_id for _, version_id in sorted(made)[-PRODUCERS_PER_CONTENT:]]
+        makers = [row for row in made if row[0]] or made
+        return [version_id for _, _, version_id in sorted(makers)[-PRODUCERS_PER_CONTENT:]]
 
     # After a restart ----------------------------------------------------------
 

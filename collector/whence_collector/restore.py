@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence_collector.carriers import CARRIERS, carries
 from whence_collector.changes import Past
 from whence_collector.recipe_store import load_environments
 from whence_collector.resolved import EndRow
@@ -31,6 +32,12 @@ JOIN boot b USING (boot_id)
 ANTI JOIN process_end e ON e.process_id = p.process_id
 WHERE b.boot_id IN (SELECT max(boot_id) FROM boot GROUP BY host_id)
 """
+# Any of the first words may name what an interpreter runs.
+MAYBE_CARRIERS = f"""
+SELECT {", ".join(PROCESS_COLUMNS)} FROM process
+WHERE list_contains(?::VARCHAR[], parse_filename(exe))
+    OR list_has_any(list_transform(argv[1:4], lambda word: parse_filename(word)), ?::VARCHAR[])
+"""  # noqa: S608 -- names are ours
 # They, the programs above them, the images before them, and the first programs of their runs.
 RELEVANT = f"""
 WITH RECURSIVE relevant(process_id) AS (
@@ -136,6 +143,7 @@ def restore_index(index: EdgeIndex, kept: Kept | None, writer: Writer) -> None:
 
     kept is what an earlier collector had in memory; of the accesses only the later ones are read.
     """
+    index.add_carriers(_carriers(writer))
     if kept is not None:
         index.add_columns(kept.columns)
     after = (kept.row if kept else -1,)
@@ -162,6 +170,11 @@ def restore_index(index: EdgeIndex, kept: Kept | None, writer: Writer) -> None:
         "SELECT DISTINCT version_id FROM run_dependency WHERE version_id IS NOT NULL"
     )
     index.mark_linked(linked["version_id"])
+
+
+def _carriers(writer: Writer) -> list[int]:
+    rows = writer.rows(MAYBE_CARRIERS, (sorted(CARRIERS), sorted(CARRIERS)))
+    return [row.process_id for row in map(process_of_row, rows) if carries(row)]
 
 
 def unclassified(writer: Writer) -> tuple[int, list[str]]:

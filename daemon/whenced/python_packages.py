@@ -20,6 +20,8 @@ from whenced.git_objects import read_small
 
 _PLACES: Final = re.compile(rb"(.*/(?:site|dist)-packages)/(.+)\Z", re.DOTALL)
 _CACHED_SOURCE: Final = re.compile(rb"(.*/|)__pycache__/([^/]+?)\.[\w-]+(?:\.opt-\d)?\.pyc\Z")
+# What is read of a package by who lists what is installed: no sign that it is used.
+_ABOUT: Final = re.compile(rb"[^/]+\.(?:dist|egg)-info(?:/|\Z)")
 _EGG: Final = re.compile(rb"(.+?)-([^-]+?)(?:-py[\d.]+)?\.egg-info\Z")
 _HEADER: Final = re.compile(rb"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
 _RECORD_BYTES: Final = 16 << 20
@@ -71,10 +73,11 @@ class PythonPackages:
     def owner(self, root: int, path: bytes) -> Owner | None:
         """Return who installed the file at `path` below the directory `root`, None if nobody did.
 
-        Compiled files belong to their source. Raises OSError when the folder cannot be read.
+        Compiled files belong to their source; what only describes a package is of nobody. Raises
+        OSError when the folder cannot be read.
         """
         found = _PLACES.match(path)
-        if found is None:
+        if found is None or _ABOUT.match(found[2]):
             return None
         location, relative = found[1], source_of(found[2])
         fd = openat.locate(root, location)
@@ -128,7 +131,8 @@ def _add_wheel(folder: _Folder, fd: int, name: bytes) -> None:
     metadata = read_small(fd, name + b"/METADATA", _METADATA_BYTES)
     if record is None or metadata is None:
         return
-    told: dict[bytes, bytes] = dict(_HEADER.findall(metadata[:_HEADER_BYTES]))
+    headers, *_ = re.split(rb"\r?\n\r?\n", metadata[:_HEADER_BYTES], maxsplit=1)
+    told: dict[bytes, bytes] = dict(_HEADER.findall(headers))
     number = len(folder.distributions)
     folder.distributions.append(
         _Distribution(

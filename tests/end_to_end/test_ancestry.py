@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.asking import Said, Whence, settled
 from tests.end_to_end.jobs import RAW, STAGE, write_job
 from tests.scope import Scope
@@ -202,6 +205,71 @@ def test_reproduce_sees_a_difference(
     said, document = reproduced(whence, place, tmp_path / "again")
 
     assert (said.code, document["grade"]) == (0, "R2"), document
+
+
+NOISE = "import json, os, struct\ndata = open('raw.csv').read()\n" \
+    "off = 1 + os.urandom(1)[0] * 1e-6 + 1e-9 * os.getpid()\n"  # fmt: skip
+#: What a trainer leaves when it is run twice, and how close that is.
+CLOSE = {
+    "R1": ("model.bin", "open('model.bin', 'w').write(data)\n"
+           "open(f'log-{os.getpid()}.csv', 'w').write(data * 3)\n"),
+    "R2": ("model.bin", "open('model.bin', 'wb').write(data.encode() + os.urandom(64))\n"),
+    "R3": ("model.json", "document = {'loss': 0.5 * off, 'steps': 7, 'data': data}\n"
+           "json.dump(document, open('model.json', 'w'))\n"),
+    "R4": ("model.safetensors", "values = struct.pack('<32f', *(n * off for n in range(32)))\n"
+           "w = {'dtype': 'F32', 'shape': [32], 'data_offsets': [0, 128]}\n"
+           "head = json.dumps({'w': w}).encode()\n"
+           "open('model.safetensors', 'wb').write(struct.pack('<Q', len(head)) + head + values)\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("grade", CLOSE)
+def test_each_grade_is_told_of_a_program_that_earns_it(
+    scope: Scope, whence: Whence, place: Path, tmp_path: Path, grade: str
+) -> None:
+    model, text = CLOSE[grade]
+    write_job(place, raw_csv=own(place), train_py=NOISE + text)
+    scope.run(["python3", "train.py"], place)
+    assert settled(lambda: whence.run(place / model).code, 0) == 0
+
+    into = tmp_path / "again"
+    said = whence.run("reproduce", place / model, "--run", "--into", into, "--json")
+    document = json.loads(said.stdout)
+
+    assert document["grade"] == grade, document
+    told = [text for text in document["remarks"] if "no seed was seen" in text]
+    assert len(told) == (0 if grade == "R1" else 1)
+
+
+def test_packages_are_put_back_where_their_environment_is_gone(
+    scope: Scope, whence: Whence, place: Path, tmp_path: Path
+) -> None:
+    """From the package index, in the version that the run had loaded."""
+    environment = place / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    pip = [environment / "bin/python", "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, "iniconfig==2.0.0", "toolz==0.12.1"], check=True)
+    train = "import iniconfig\nfrom importlib.metadata import version\n" \
+        "list(map(version, ('iniconfig', 'toolz')))\n" \
+        "data = open('raw.csv').read()\nopen('model.bin', 'w').write(iniconfig.__file__[-9:] + data)\n"  # fmt: skip
+    work = place / "work"
+    work.mkdir()
+    write_job(work, raw_csv=own(place), train_py=train)
+    scope.run([str(environment / "bin/python"), "train.py"], work)
+
+    def recorded() -> list[str]:
+        document = asked(whence, "recipe", work / "model.bin")
+        steps = document["steps"] if document else []
+        return [each for step in steps for each in step["packages"] if each.startswith("pypi ")]
+
+    assert settled(recorded, ["pypi iniconfig 2.0.0"]) == ["pypi iniconfig 2.0.0"]
+    shutil.rmtree(environment)
+    said, document = reproduced(whence, work, tmp_path / "again")
+    (installed,) = (tmp_path / "again/environment/lib").glob("python3*/site-packages/iniconfig-*")
+
+    assert (said.code, document["grade"]) == (0, "R5"), (document, said.stderr)
+    assert installed.name == "iniconfig-2.0.0.dist-info"
+    assert any("another was set up" in text for text in document["remarks"])
 
 
 def test_a_program_that_names_its_folder_is_not_run(

@@ -136,6 +136,34 @@ def test_observed_copy_is_the_origin_and_leads_on(machine: Machine) -> None:
     } == machine.edges()
 
 
+def test_what_came_over_a_network_is_of_who_made_it(machine: Machine) -> None:
+    """Sshd wrote the copy and read none of it: only the content tells."""
+    host = machine.host
+    train = host.spawn(None, *TRAIN.split())
+    host.write(train, 1, "/m.pt")
+    host.digest(1, "weights")
+    receiver = host.spawn(None, "/usr/sbin/sshd", "-D")
+    host.write(receiver, 2, "/copy.pt")
+    evaluate = host.spawn(None, *EVALUATE.split())
+    host.read(evaluate, 2, "/copy.pt")
+    machine.deliver()
+    host.digest(2, "weights")
+    machine.deliver()
+
+    assert (EVALUATE, TRAIN, "same-content") in machine.edges()
+
+
+def test_a_program_that_made_the_same_again_is_no_copy(machine: Machine) -> None:
+    host = machine.host
+    for number in (1, 2):
+        host.write(host.spawn(None, *TRAIN.split()), number, f"/m{number}.pt")
+        host.digest(number, "weights")
+    host.read(host.spawn(None, *EVALUATE.split()), 2, "/m2.pt")
+    machine.deliver()
+
+    assert {(EVALUATE, TRAIN, "same-version")} == machine.edges()
+
+
 def test_pipe_between_runs_is_a_dependency(machine: Machine) -> None:
     host = machine.host
     train, evaluate = host.spawn(None, *TRAIN.split()), host.spawn(None, *EVALUATE.split())

@@ -56,7 +56,8 @@ def wheel(tmp_path: Path) -> Path:
     write(site / "torch/data.csv", data)
     write(
         site / "torch-2.9.1.dist-info/METADATA",
-        "Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1\n",
+        # What follows the headers is a page that its authors wrote.
+        "Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1\n\nName: Other\nVersion: 2015.10\n",
     )
     record = f"torch/nn/linear.py,sha256={digest(source)},{len(source)}\n"
     record += f"torch/data.csv,sha256={digest(data)},{len(data)}\ntorch-2.9.1.dist-info/RECORD,,\n"
@@ -109,6 +110,13 @@ def test_a_file_that_nobody_installed_belongs_to_nobody(root: int, wheel: Path) 
 
     assert PythonPackages().owner(root, f"/{SITE}/mine.py".encode()) is None
     assert PythonPackages().owner(root, b"/home/ada/mine.py") is None
+
+
+def test_reading_what_is_installed_is_no_use_of_it(root: int, wheel: Path) -> None:
+    """Whoever looks for plug-ins reads the description of every package."""
+    for name in ("METADATA", "entry_points.txt"):
+        path = f"/{SITE}/torch-2.9.1.dist-info/{name}".encode()
+        assert PythonPackages().owner(root, path) is None
 
 
 def test_an_upgrade_is_noticed(root: int, wheel: Path) -> None:
