@@ -38,6 +38,41 @@ TOKENS: tuple[str, ...] = (
     "dapi" + _HEX[:32],  # Databricks
     "SG." + _LETTERS[:22] + "." + _LETTERS + "abcdefghijk",  # SendGrid
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzbHVybSJ9." + _LETTERS,  # JSON web token
+    "ghu_" + _LETTERS + "aB3d",
+    "ghr_" + _LETTERS + "aB3d",
+    "glptt-" + _HEX[:40],
+    "ABIA" + "QWERTYUIOPASDF12",
+    "sk-svcacct-" + _LETTERS + "_" + _LETTERS,
+    "sk-admin-" + _LETTERS + "_" + _LETTERS,
+    "sk-ant-admin01-" + _LETTERS + "-" + _LETTERS + "AA",
+    "sk-ant-oat01-" + _LETTERS + "-" + _LETTERS + "AA",
+    "sk-or-v1-" + _HEX,  # OpenRouter
+    "pplx-" + _LETTERS + _LETTERS[:16],  # Perplexity
+    "xai-" + _LETTERS + _LETTERS + _LETTERS[:16],
+    "tgp_v1_" + _LETTERS + _LETTERS[:11],  # Together
+    "wandb_v1_" + _LETTERS + _LETTERS,
+    "sk_test_" + _LETTERS[:24],
+    "whsec_" + _LETTERS,
+    "xoxp-2345678901-2345678901-2345678901-" + _HEX[:32],
+    "xoxe.xoxp-1-" + _LETTERS + _LETTERS,
+    "xoxd-" + _LETTERS + _LETTERS,
+    "dop_v1_" + _HEX,  # DigitalOcean
+    "shpat_" + _HEX[:32],  # Shopify
+    "lin_api_" + _LETTERS + _LETTERS[:8],  # Linear
+    "secret_" + _LETTERS + _LETTERS[:11],  # Notion
+    "ntn_" + _LETTERS + _LETTERS[:14],
+    "dckr_pat_" + _LETTERS[:27],  # Docker
+    "hvs." + _LETTERS + _LETTERS + _LETTERS,  # Vault
+    "fo1_" + _LETTERS + "abcdefghijk",  # Fly
+    "PMAK-" + _HEX[:24] + "-" + _HEX[:34],  # Postman
+    "dp.pt." + _LETTERS + _LETTERS[:11],  # Doppler
+    "tskey-auth-" + _LETTERS[:17] + "-" + _LETTERS,  # Tailscale
+    "figd_" + _LETTERS + "abcdefgh",  # Figma
+    "AccountKey=" + _LETTERS + _LETTERS + _LETTERS[:22] + "==",  # Azure
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n"
+    "-----END OPENSSH PRIVATE KEY-----",
+    # Of a Google service account's JSON, where line ends are written out.
+    "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQ\\n-----END PRIVATE KEY-----\\n",
     "AGE-SECRET-KEY-1QWERTYUIOPASDFGHJKLZXCVBNM0123456789",
 )
 
@@ -65,6 +100,8 @@ NAMED: tuple[tuple[str, str], ...] = (
     ("COOKIE_SECRET", "0123-crumbs-of-a-cookie"),
     ("RABBITMQ_URL", "amqp://worker:rabbit-hole-77@mq.internal:5672/"),
     ("DATABASE_URL", "postgres://ada:lovelace-1815@db.internal/x"),
+    ("MONGO_URL", "mongodb+srv://ada:difference-engine-2@cluster0.internal/db"),
+    ("CLICKHOUSE_PASSWORD", "babbage-was-here-1"),
 )
 
 VALUES: tuple[str, ...] = (*TOKENS, *(value for _, value in NAMED))
@@ -72,5 +109,5 @@ VALUES: tuple[str, ...] = (*TOKENS, *(value for _, value in NAMED))
 
 def leaks(text: str) -> list[str]:
     """Return the secrets of the corpus that can be found in a text."""
-    inner = ("rabbit-hole-77", "lovelace-1815")
+    inner = ("rabbit-hole-77", "lovelace-1815", "difference-engine-2")
     return [value for value in (*VALUES, *inner) if value in text]
