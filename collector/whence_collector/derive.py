@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from whence_collector.changes import Changes
-    from whence_collector.edges import Ints
+    from whence_collector.id_columns import Ints
     from whence_collector.launcher_table import LauncherTable
     from whence_collector.pipes import StreamEdge
     from whence_collector.resolved import AccessColumns, DigestColumns, RecipeRows, ResolvedBatch

@@ -20,7 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from whence_collector.edges import Ints
+    from whence_collector.id_columns import Ints
     from whence_collector.store import Reader
 
 LOG = logging.getLogger("whence.index")

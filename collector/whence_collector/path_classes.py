@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from whence_collector.classes import CLASSES
-from whence_collector.edges import Column
+from whence_collector.id_columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Collection
