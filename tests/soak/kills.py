@@ -88,7 +88,7 @@ def soak(place: Path, rounds: int, seed: int) -> Ledger:
     finally:
         relay.end(signal.SIGTERM)
         stop(instance, COLLECTOR)
-    return _count(instance, feed, rounds)
+    return count(instance, feed, rounds)
 
 
 def _kill_one(instance: Instance, relay: Relay, dice: random.Random) -> None:
@@ -153,7 +153,8 @@ def feeding(place: Path, socket: Path) -> Iterator[Feed]:
         spool.close()
 
 
-def _count(instance: Instance, feed: Feed, kills: int) -> Ledger:
+def count(instance: Instance, feed: Feed, kills: int) -> Ledger:
+    """Compare what was handed over with what a stopped collector's database holds."""
     database = instance.data_dir / "collector" / "whence.duckdb"
     store = Store(database)
     with store.cursor() as reader:

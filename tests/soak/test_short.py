@@ -9,7 +9,8 @@ from tests.asking import Whence
 from tests.scope import Scope
 from tests.soak.deaths import block
 from tests.soak.deaths import compiled as deaths_compiled
-from tests.soak.kills import soak
+from tests.soak.faults import FAULTS, outage, suffer
+from tests.soak.kills import Ledger, soak
 from tests.soak.races import compare, compiled, digest_of, race
 
 ROUNDS, SEED = 8, 7
@@ -20,6 +21,26 @@ def test_kills_lose_no_row_and_store_none_twice(tmp_path: Path) -> None:
 
     assert found.stored_batches == found.batches
     assert (found.stored_rows, found.distinct_rows) == (found.rows, found.rows)
+
+
+def agree(found: Ledger) -> bool:
+    """Whether every batch and every row that was handed over is stored, and once."""
+    rows = found.stored_rows == found.distinct_rows == found.rows
+    return rows and found.stored_batches == found.batches
+
+
+def test_a_bad_network_loses_no_row_and_doubles_none(tmp_path: Path) -> None:
+    """Cut at any byte, slow, stalled, in pieces."""
+    found = suffer(tmp_path, FAULTS, SEED)
+
+    assert agree(found), found
+    assert found.kills > 0  # connections that were cut
+
+
+def test_what_was_seen_while_the_collector_was_away_is_delivered(tmp_path: Path) -> None:
+    found, _ = outage(tmp_path, 200)
+
+    assert agree(found), found
 
 
 @pytest.mark.kernel
