@@ -18,7 +18,7 @@ SOAK ?=
 RACES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down demo test check proto bench soak races fuzz wheel install uninstall clean gpuproof
+.PHONY: help setup up down demo test check proto bench soak races ranks fuzz wheel install uninstall clean gpuproof
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ soak: setup ## kill -9 of every program at ten thousand random moments, under lo
 
 races: setup ## 100,000 hostile changes of files under readers and hasher: no digest may be wrong
 	@$(PYTHON_HERE) -m tests.soak.races $(RACES)
+
+ranks: setup ## a real torchrun with eight ranks on the CPU (installs the distribution's PyTorch): one run, every shard
+	@dpkg -s python3-torch >/dev/null 2>&1 || apt-get install -y --no-install-recommends python3-torch
+	@$(PYTHON_HERE) -m tests.soak.ranks
 
 fuzz: setup ## a million inputs for each reader of foreign bytes, as many calls over gRPC
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
