@@ -57,7 +57,9 @@ class Lineage:
     ) -> None:
         """Add edges as equally long columns; written_ns is PIPE_NS for a pipe."""
         columns = self._numbers(children), self._numbers(parents)
-        self._edges.add(Columns(*columns, read_ns, written_ns))
+        # The walk in machine code takes numbers of 64 bits at their word.
+        times = (np.asarray(each, np.int64) for each in (read_ns, written_ns))
+        self._edges.add(Columns(*columns, *times))
 
     def upstream(self, starts: Mapping[str, int]) -> Closure:
         """Return the runs that the starts came from, starts included with 0 hops.
