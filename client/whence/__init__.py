@@ -5,9 +5,10 @@ Importing this package loads neither gRPC nor protobuf: `Client` and the rest co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from whence._version import __version__
+
+# As typing's, without loading it: that and what it loads would be most of what a job pays.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from whence.client import Client
@@ -54,7 +55,6 @@ def __getattr__(name: str) -> object:
     """Load a public name where it lives (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'whence' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415  only paid on first use
-
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    # Not importlib.import_module: with a list of names __import__ gives the module itself as well.
+    found = globals()[name] = getattr(__import__(_HOMES[name], fromlist=[name]), name)
     return found

@@ -17,6 +17,7 @@ from whence.commands_decisions import DECISIONS
 from whence.errors import MisuseError, NotFoundError, RefusedError
 from whence.request_client import RequestClient, message_document
 from whence.request_form import card_of, merged, read_card, write_card
+from whence.request_paths import with_digests
 from whence.text import clean, date_text
 from whence_proto.v1 import request_pb2 as wire
 
@@ -49,12 +50,15 @@ def _file(options: argparse.Namespace, desk: Desk, client: RequestClient) -> int
     card = _card(options, desk)
     if options.edit or not card.ListFields():
         card = _in_editor(card, desk, ())
+    _fix(card, desk)
     reply = client.file(card, draft=options.draft, key=options.key)
     return _filed(options, desk, reply, "filed", card)
 
 
 def _check(options: argparse.Namespace, desk: Desk, client: RequestClient) -> int:
-    reply = client.file(_card(options, desk), only_check=True)
+    card = _card(options, desk)
+    _fix(card, desk)
+    reply = client.file(card, only_check=True)
     wrong = _has_errors(reply)
     if options.json:
         desk.hand_over({"ok": not wrong, **message_document(reply)})
@@ -76,8 +80,15 @@ def _edit(options: argparse.Namespace, desk: Desk, client: RequestClient) -> int
         card = _in_editor(
             found.card, desk, (f"{found.summary.request_id}: save to write a revision",)
         )
+    _fix(card, desk)
     reply = client.edit(found.summary.request_id, card, found.summary.digest)
     return _filed(options, desk, reply, "revised", card)
+
+
+def _fix(card: wire.Card, desk: Desk) -> None:
+    """Give data that is named by a path the digest that it has now."""
+    for sentence in with_digests(card):
+        desk.remark(sentence)
 
 
 def _card(options: argparse.Namespace, desk: Desk) -> wire.Card:

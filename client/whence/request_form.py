@@ -33,7 +33,7 @@ KNOWN = {
     *TEXTS, "datasets", "base_model", "code", "compute", "gpus", "gpu_model", "hours", "budget",
     "reviewers", "expires", "labels", "enforce",
 }  # fmt: skip
-_HEX = re.compile(r"(blake3:|sha256:)?[0-9a-f]{6,64}")
+_HEX = re.compile(r"(blake3:|sha256:|tree:)?[0-9a-f]{6,64}")
 _COMPUTE = re.compile(
     r"(\d+)\s*[x\u00d7*]\s*(.+?)\s*[x\u00d7*,@]?\s+(?:for\s+)?~?([\d.]+)\s*h(?:ours?)?"
 )

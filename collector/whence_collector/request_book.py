@@ -177,6 +177,7 @@ class Book:
         self.principals: dict[str, Principal] = {}
         self.tokens: dict[str, Token] = {}
         self.requests: dict[str, Request] = {}
+        self.filings: dict[tuple[str, str], str] = {}  # (who, key) -> request id
         self.notes: dict[str, list[Comment]] = {}
         self.claims: dict[str, str] = {}  # claim id -> request id
         self.run_request: dict[str, str] = {}
@@ -273,6 +274,8 @@ class Book:
             filed_unix_ns=record.at_unix_ns,
         )
         self.requests[record.subject] = request
+        if "key" in record.content:
+            self.filings[actor["name"], record.content["key"]] = record.subject
         self._revise(request, record)
 
     def _edited(self, record: Record) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from whence_collector.request_book import Book
     from whence_collector.request_card import Card, DataRef
 
-DIGEST = re.compile(r"(blake3:|sha256:)?[0-9a-f]{6,64}")
+DIGEST = re.compile(r"(blake3:|sha256:|tree:)?[0-9a-f]{6,64}")
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 MOST_GPUS, LONGEST_S = 16_384, 180 * 24 * HOUR_S
 TEXT_MOST = 16 << 10

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from whence_collector import tree_store
 from whence_collector.answers_content import artifacts_of, consumers_of, versions_of
+from whence_collector.answers_repeats import overlap_with_test_sets
 from whence_collector.burning import price_of
 from whence_collector.errors import InvalidRequest
 from whence_collector.lookups import among
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from whence_collector.request_book import Book
     from whence_collector.request_card import Card
     from whence_collector.store import Reader
+    from whence_collector.tree_store import Tree
 
 LIKE_RUNS = 50
+DIGITS, HEX = 64, frozenset("0123456789abcdef")
 VERSIONS_LOOKED_AT = 2_000
 
 
@@ -110,7 +114,10 @@ def _same_work(one: Card, other: Card) -> bool:
 
 
 def contents(reader: Reader, digest: str) -> list[str]:
-    """Return the full BLAKE3 digests that begin so, two at most; none for a malformed one."""
+    """Return the full digests of contents ("blake3:…") and trees ("tree:…") that begin so.
+
+    Two at most; none for a malformed one.
+    """
     if digest.startswith("sha256:"):
         found = reader.rows(
             "SELECT lower(hex(blake3)) FROM artifact WHERE starts_with(lower(hex(sha256)), ?) "
@@ -118,21 +125,39 @@ def contents(reader: Reader, digest: str) -> list[str]:
             (digest.removeprefix("sha256:"),),
         )
         return [f"blake3:{row[0]}" for row in found]
+    trees = [f"tree:{each.digest.hex()}" for each in trees_of(reader, digest)]
+    if digest.startswith("tree:"):
+        return trees
     try:
-        return [each.digest for each in artifacts_of(reader, digest, 2)]
+        return [*(each.digest for each in artifacts_of(reader, digest, 2)), *trees][:2]
     except InvalidRequest:
         return []
+
+
+def trees_of(reader: Reader, digest: str) -> list[Tree]:
+    """Return the trees whose digest begins so, two at most."""
+    digits = digest.removeprefix("tree:").removeprefix("blake3:")
+    if not digits or not set(digits) <= HEX or len(digits) > DIGITS:
+        return []
+    return tree_store.by_digest(reader, digits, 2)
 
 
 def readers_of(reader: Reader, digest: str, limit: int) -> list[str]:
-    """Return runs that read a content, newest first."""
-    try:
-        artifacts = artifacts_of(reader, digest, 1)
-    except InvalidRequest:
+    """Return runs that read a content or tree, newest first."""
+    found = contents(reader, digest)
+    if not found:
         return []
-    if not artifacts:
-        return []
-    versions = [each for each, _ in versions_of(reader, artifacts[0].artifact_id)]
+    if found[0].startswith("tree:"):
+        ids = [each.tree_id for each in trees_of(reader, found[0])]
+        condition, params = among("tree_id", ids)
+        rows = reader.rows(
+            f"SELECT run_id, max(first_ns) AS read_ns FROM run_tree WHERE {condition} AND NOT wrote "  # noqa: S608 -- our own names
+            "GROUP BY run_id ORDER BY read_ns DESC LIMIT ?",
+            (*params, limit),
+        )
+        return [run for run, _ in rows]
+    artifact = artifacts_of(reader, found[0], 1)[0]
+    versions = [each for each, _ in versions_of(reader, artifact.artifact_id)]
     if not versions:
         return []
     return [run for run, _ in consumers_of(reader, versions[:VERSIONS_LOOKED_AT], limit)]
@@ -142,7 +167,7 @@ def like_costs(reader: Reader, card: Card) -> list[int]:
     """Return what runs that read the same data cost, in micro-dollars; only known costs."""
     runs: list[str] = []
     for dataset in card.datasets:
-        if dataset.digest and not dataset.digest.startswith("sha256:"):
+        if dataset.digest:
             runs += readers_of(reader, dataset.digest, LIKE_RUNS)
     return [cost for cost in costs_of(reader, runs).values() if cost]
 
@@ -207,5 +232,9 @@ def test_label(reader: Reader, digest: str) -> str:
         (found[0], found[0]),
     )
     if not rows:
-        return ""
+        common = overlap_with_test_sets(reader, found)
+        if not common:
+            return ""
+        files = f"{common[0].contents} file{'' if common[0].contents == 1 else 's'}"
+        return f"{common[0].subject[:19]}, labelled test-set, in {files}"
     return f"what is labelled {rows[0][0]}" + (f" ({rows[0][1]})" if rows[0][1] else "")

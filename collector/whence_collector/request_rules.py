@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("approve", "reject", "changes", "withdraw")
 TEXT_BYTES = 64 << 10
+KEY_LETTERS = 200
 
 
 def find(book: Book, request_id: str) -> Request:
@@ -58,9 +59,17 @@ def file(
     draft: bool,
     estimate: dict[str, Any],
     findings: list[dict[str, Any]],
+    key: str = "",
 ) -> list[Draft]:
-    """File a card, or keep it as a draft; one that takes the place of another ends that one."""
+    """File a card, or keep it as a draft; one that takes the place of another ends that one.
+
+    The same key of the same caller is the same filing: nothing is left to do then.
+    """
     require(caller, Role.MEMBER, "file a request")
+    if key and (caller.principal.name, key) in book.filings:
+        return []
+    if len(key) > KEY_LETTERS:
+        raise RefusedAct("key", f"the key is longer than {KEY_LETTERS} letters; give a shorter one")
     _within_agents_means(book, caller, card)
     request_id = book.next_request_id()
     ended = _superseded(book, caller, card, request_id)
@@ -72,6 +81,8 @@ def file(
         "estimate": estimate,
         "findings": findings,
     }
+    if key:
+        content["key"] = key
     return [Draft("request.filed", request_id, content), *ended]
 
 

@@ -13,7 +13,7 @@ from whence_collector import touches
 from whence_collector.answers_runs import family_of
 from whence_collector.burning import burning, of_runs
 from whence_collector.lookups import among
-from whence_collector.request_known import costs_of
+from whence_collector.request_known import costs_of, trees_of
 from whence_collector.request_progress import exhausted_unix_ns
 from whence_proto.v1 import request_pb2 as wire
 
@@ -30,6 +30,9 @@ SELECT r.run_id, r.command, r.status, r.started_ns, r.ended_ns, r.git_commit, r.
     r.parent_run_id, h.name, r.user_name, r.kind, r.git_modified
 FROM run r JOIN host h USING (host_id)
 """
+READ_TREES = """
+SELECT u.path, 'tree:' || lower(hex(t.digest)) FROM run_tree u JOIN tree t USING (tree_id)
+WHERE NOT u.wrote AND """
 SHOWN_DIGITS = 7
 READ_TOLD = 3
 # What a fit is made of, in thousandths; a link by content alone takes LINKED of them.
@@ -62,6 +65,7 @@ class Read:
     path: str
     digest: str
     file_class: str
+    is_tree: bool = False  # path is a folder, digest that of the tree in it
 
 
 class RunFacts:
@@ -124,16 +128,22 @@ class RunFacts:
         family = family_of(reader, run_id)
         touched = touches.load(reader, self._graph.classes, family)
         sides = touched.inputs(rows.everything(family), ("data", "model"), as_one=True)
-        return [
+        files = [
             Read(file.path, file.digest, file.file_class)
             for file in rows.read_files(reader, touched, sides)
             if file.digest is not None
         ]
+        condition, params = among("run_id", family)
+        trees = reader.rows(f"{READ_TREES}{condition}", params)
+        return [*files, *(Read(path, tree, "data", True) for path, tree in trees)]
 
     def drift(self, reader: Reader, request: Request, run: RunRow) -> list[str]:
         """Name where a run does other than what was approved."""
+        card = request.card
+        if run.status == "running":  # which trees it reads is known when it has ended
+            card = _without_trees(reader, card)
         reads = self.reads(reader, run.run_id)
-        return [*data_drift(request.card, reads), *code_drift(request.card, run)]
+        return [*data_drift(card, reads), *code_drift(card, run)]
 
     def fit(
         self, reader: Reader, request: Request, run: RunRow, *, since_ns: int, theirs: bool
@@ -145,23 +155,38 @@ class RunFacts:
 
 def fits_digest(wanted: str, digest: str) -> bool:
     """Whether a content is the one that a request names by a digest or its begin."""
-    return bool(wanted) and digest.removeprefix("blake3:").startswith(
-        wanted.removeprefix("blake3:")
-    )
+    if digest.startswith("tree:") != wanted.startswith("tree:") and ":" in wanted:
+        return False
+    return bool(wanted) and _digits(digest).startswith(_digits(wanted))
+
+
+def _digits(digest: str) -> str:
+    return digest.removeprefix("blake3:").removeprefix("tree:")
+
+
+def _without_trees(reader: Reader, card: Card) -> Card:
+    """Leave out datasets that are trees: with them, all data, for their files are not named."""
+    trees = [ref for ref in card.datasets if ref.digest and trees_of(reader, ref.digest)]
+    return replace(card, datasets=()) if trees else card
 
 
 def data_drift(card: Card, reads: Sequence[Read]) -> list[str]:
     """Name approved contents that were not read, and what was read in their place."""
     wanted = [*card.datasets, card.base_model]
+    asked = [read for read in reads if any(fits_digest(ref.digest, read.digest) for ref in wanted)]
+    folders = tuple(f"{read.path.rstrip('/')}/" for read in asked if read.is_tree)
+    # Of an approved tree every file was approved; other trees are told by their files.
     others = [
-        read for read in reads if not any(fits_digest(ref.digest, read.digest) for ref in wanted)
+        read
+        for read in reads
+        if read not in asked and not read.is_tree and not read.path.startswith(folders or "\0")
     ]
     sentences = []
     for number, ref in enumerate(wanted):
         if not ref.digest or any(fits_digest(ref.digest, read.digest) for read in reads):
             continue
         kind = "dataset" if number < len(card.datasets) else "base model"
-        told = ref.digest.removeprefix("blake3:")[:SHOWN_DIGITS]
+        told = _digits(ref.digest)[:SHOWN_DIGITS]
         sentences.append(f"approved {kind} {told}, {_instead(ref, kind, others)}")
     if not sentences and others and any(ref.digest for ref in card.datasets):
         names = ", ".join(_read_words(read) for read in others[:READ_TOLD])

@@ -49,6 +49,10 @@ WHERE (r.request_id IS NOT NULL OR f.request_id IS NOT NULL)
     AND r.request_id IS DISTINCT FROM f.request_id
 GROUP BY r.run_id
 """
+# `whence tag request=R-12`, by whoever may tag the process or run.
+BY_TAG = """
+SELECT run_id, value FROM run_label WHERE key = 'request' AND value IS NOT NULL ORDER BY at_ns
+"""
 BY_NAME = "SELECT run_id, request_id FROM run WHERE parent_run_id IS NULL AND "
 
 
@@ -133,6 +137,12 @@ class RequestWatch:
         names = {each.request_id: each for each in wanted}
         for run_id, name in _rows(reader, BY_NAME, "request_id", list(names)):
             self._link(book, found, names[name], run_id, "tag", 900)
+        for run_id, name in reader.rows(BY_TAG):
+            named = names.get(f"R-{name.strip().upper().removeprefix('R-')}")
+            if named is not None:
+                for run in self._facts.runs(reader, [run_id]):
+                    whole = self._whole(reader, run)
+                    self._link(book, found, named, whole.run_id, "tag", 900)
         for request in wanted:
             if not request.runs:
                 self._by_content(reader, book, found, request)
@@ -155,7 +165,7 @@ class RequestWatch:
         """Link the one run that reads what was approved; where several fit, a person picks."""
         candidates: set[str] = set()
         for dataset in request.card.datasets:
-            if dataset.digest and not dataset.digest.startswith("sha256:"):
+            if dataset.digest:
                 candidates.update(readers_of(reader, dataset.digest, CANDIDATES))
         fits = []
         since = max((each.at_unix_ns for each in request.approvals()), default=0)

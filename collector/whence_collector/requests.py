@@ -51,7 +51,6 @@ class RequestService(Administration, request_pb2_grpc.RequestsServicer):
     ) -> None:  # fmt: skip
         super().__init__(ledger, callers, clock)
         self._questions = questions
-        self._filings: dict[tuple[str, str], str] = {}
 
     # Changes ----------------------------------------------------------------------------------
 
@@ -62,8 +61,9 @@ class RequestService(Administration, request_pb2_grpc.RequestsServicer):
     def _file(self, request: wire.FileRequest, caller: Caller) -> wire.FileReply:
         card = card_from(request.card)
         key = (caller.principal.name, request.idempotency_key)
-        if request.idempotency_key and key in self._filings:
-            return wire.FileReply(request=self._detail(self._filings[key]))
+        before = self._ledger.read(lambda book: book.filings.get(key))
+        if before is not None:
+            return wire.FileReply(request=self._detail(before))
         reply, estimate, findings = self._checked(card, caller)
         wrong = any(each["severity"] == "error" for each in findings)
         if request.only_check or (wrong and not request.draft):
@@ -71,14 +71,14 @@ class RequestService(Administration, request_pb2_grpc.RequestsServicer):
         records = self._ledger.act(
             caller,
             named("file", "", lambda book, _now: rules.file(
-                book, caller, card, draft=request.draft, estimate=estimate, findings=findings
+                book, caller, card, draft=request.draft, estimate=estimate, findings=findings,
+                key=request.idempotency_key,
             )),
         )  # fmt: skip
         filed = told(records, "request.filed")
-        assert filed is not None  # noqa: S101 -- it is what file() returns
-        if request.idempotency_key:
-            self._filings[key] = filed.subject
-        reply.request.CopyFrom(self._detail(filed.subject))
+        # Without a record the same key was filed meanwhile, by a call beside this one.
+        request_id = filed.subject if filed is not None else self._ledger.book.filings[key]
+        reply.request.CopyFrom(self._detail(request_id))
         return reply
 
     def _checked(

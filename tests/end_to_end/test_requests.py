@@ -192,6 +192,11 @@ def ways_to_agree(person: Logins, place: Path, name: str, token: str) -> list[st
         f"setsid -w {agree}",
         f"{agent} bash -c 'echo \"{exports}; {agree}; exit\" | {ssh_here}'",
         f"{agent} bash -c 'echo \"{exports}; {agree}; exit\" | {ssh_near}'",
+        f"{agent} unshare --mount-proc --pid --fork {agree}",
+        f"{agent} env LD_PRELOAD=/nowhere.so {agree}",
+        f'{agent} python -c \'import os, pty; pty.spawn(["whence", "request", "approve", '
+        f'"{name}"])\'',
+        f"{agent} bash -c 'exec -a -bash bash -c \"{agree}; true\"'",
         f"{agent} whence-collector --help; {agent} whence-collector principal add eve --kind human "
         "--role approver",
     ]
@@ -230,3 +235,39 @@ def test_an_agent_cannot_agree_by_any_way(
     person.type(agree)
     assert state(whence, name) == "approved"
     assert whence("audit", "verify")["ok"] is True
+
+
+EDITOR = """#!/bin/sh
+test -t 0 && test -t 1 || exit 3
+cat > "$1" <<END
+title: Written in an editor
+rationale: r
+compute: 1 x H100 1 h
+budget: 10.00
+reviewers: [maria]
+END
+"""
+
+
+def test_a_person_at_a_terminal_writes_in_an_editor_and_reviews(
+    instance: Instance, whence: Whence, person: Logins, place: Path
+) -> None:
+    """A real pseudo-terminal: ssh -tt, the editor's own terminal, answers typed to the question."""
+    (place / "editor").write_text(EDITOR)
+    (place / "editor").chmod(0o755)
+    alices = administer(instance, "token", "add", "alice").splitlines()[0]
+    write = f"EDITOR={place}/editor WHENCE_TOKEN={alices} whence request file"
+    said = person.type(write, write)
+    names = ["R-" + part.split()[0] for part in said.split("filed R-")[1:]]
+    assert len(names) == 2, said
+
+    asked = person.type(f"whence request review {names[0]}", "a")
+    assert "[a]pprove, [r]eject" in asked
+    assert state(whence, names[0]) == "approved", asked
+    asked = person.type(f"whence request review {names[1]}", "c", "Name the data")
+    assert state(whence, names[1]) == "changes requested", asked
+    (decision,) = whence("request", "show", names[1])["decisions"]
+    assert (decision["who"], decision["verdict"], decision["reason"]) == (
+        "maria", "changes", "Name the data",
+    )  # fmt: skip
+    assert "left as it is" in person.type(f"whence request review {names[1]}", "")
