@@ -151,7 +151,8 @@ def readers_of(reader: Reader, digest: str, limit: int) -> list[str]:
         ids = [each.tree_id for each in trees_of(reader, found[0])]
         condition, params = among("tree_id", ids)
         rows = reader.rows(
-            f"SELECT run_id, max(first_ns) AS read_ns FROM run_tree WHERE {condition} AND NOT wrote "  # noqa: S608 -- our own names
+            "SELECT run_id, max(first_ns) AS read_ns FROM run_tree "  # noqa: S608 -- our own names
+            f"WHERE NOT wrote AND {condition} "
             "GROUP BY run_id ORDER BY read_ns DESC LIMIT ?",
             (*params, limit),
         )
