@@ -7,6 +7,7 @@ shell with a terminal, typed commands.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import subprocess
 import time
@@ -59,6 +60,34 @@ class Logins:
             timeout=120,
         )
         return done.stdout + done.stderr
+
+    def talk(self, command: str, *turns: tuple[str, str]) -> str:
+        """Log in, type a command, and each answer once its question is on the screen; log out.
+
+        Answers typed ahead would be read by the shell, or with them the line behind.
+        """
+        inside = ["ip", "netns", "exec", self.namespace]
+        said, deadline = "", time.monotonic() + 100
+        with subprocess.Popen(
+            [*inside, *self.ssh(self.near)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        ) as session:  # fmt: skip
+            assert session.stdin is not None
+            assert session.stdout is not None
+            lines = [*self.exports(), f"{command}; exit"]
+            session.stdin.write("".join(f"{line}\n" for line in lines).encode())
+            waiting = list(turns)
+            while time.monotonic() < deadline:
+                if not select.select([session.stdout], [], [], 1.0)[0]:
+                    continue
+                piece = session.stdout.read(4096)
+                if not piece:
+                    return said
+                said += piece.decode(errors="replace")
+                if waiting and waiting[0][0] in said:
+                    session.stdin.write(f"{waiting.pop(0)[1]}\n".encode())
+            session.kill()
+        raise AssertionError(f"no end of {command}: {said}")
 
     def ssh(self, host: str) -> list[str]:
         """Return the command that logs in with a terminal."""

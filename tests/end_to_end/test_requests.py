@@ -261,13 +261,16 @@ def test_a_person_at_a_terminal_writes_in_an_editor_and_reviews(
     names = ["R-" + part.split()[0] for part in said.split("filed R-")[1:]]
     assert len(names) == 2, said
 
-    asked = person.type(f"whence request review {names[0]}", "a")
-    assert "[a]pprove, [r]eject" in asked
+    question = ("leave it [enter]: ", "a")
+    asked = person.talk(f"whence request review {names[0]}", question)
     assert state(whence, names[0]) == "approved", asked
-    asked = person.type(f"whence request review {names[1]}", "c", "Name the data")
+    asked = person.talk(
+        f"whence request review {names[1]}", (question[0], "c"), ("why: ", "Name the data")
+    )
     assert state(whence, names[1]) == "changes requested", asked
     (decision,) = whence("request", "show", names[1])["decisions"]
     assert (decision["who"], decision["verdict"], decision["reason"]) == (
         "maria", "changes", "Name the data",
     )  # fmt: skip
-    assert "left as it is" in person.type(f"whence request review {names[1]}", "")
+    left = person.talk(f"whence request review {names[1]}", (question[0], ""))
+    assert "left as it is" in left
