@@ -20,8 +20,11 @@ from whenced.git_objects import read_small
 
 _PLACES: Final = re.compile(rb"(.*/(?:site|dist)-packages)/(.+)\Z", re.DOTALL)
 _CACHED_SOURCE: Final = re.compile(rb"(.*/|)__pycache__/([^/]+?)\.[\w-]+(?:\.opt-\d)?\.pyc\Z")
-# What is read of a package by who lists what is installed: no sign that it is used.
-_ABOUT: Final = re.compile(rb"[^/]+\.(?:dist|egg)-info(?:/|\Z)")
+# What is read of a package by who lists what is installed: no sign that it is used. Who asks for
+# its version reads METADATA, and fails where the package is not there.
+_ABOUT: Final = re.compile(
+    rb"[^/]+\.(?:dist|egg)-info(?:/(?!METADATA\Z|PKG-INFO\Z).*)?\Z", re.DOTALL
+)
 _EGG: Final = re.compile(rb"(.+?)-([^-]+?)(?:-py[\d.]+)?\.egg-info\Z")
 _HEADER: Final = re.compile(rb"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
 _RECORD_BYTES: Final = 16 << 20

@@ -248,10 +248,10 @@ def test_packages_are_put_back_where_their_environment_is_gone(
     environment = place / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     pip = [str(environment / "bin/python"), "-m", "pip", "install", "-q", "--no-deps"]
-    subprocess.run([*pip, "iniconfig==2.0.0", "toolz==0.12.1"], check=True)
+    subprocess.run([*pip, "iniconfig==2.0.0", "tabulate==0.9.0"], check=True)
     train = (
-        "import iniconfig\nfrom importlib.metadata import version\n"
-        "list(map(version, ('iniconfig', 'toolz')))\n"
+        "import iniconfig\nfrom importlib.metadata import entry_points\n"
+        "assert entry_points() is not None\n"
         "data = iniconfig.__name__ + open('raw.csv').read()\n"
         "open('model.bin', 'w').write(data)\n"
     )
@@ -266,7 +266,7 @@ def test_packages_are_put_back_where_their_environment_is_gone(
         return [each for step in steps for each in step["packages"] if each.startswith("pypi ")]
 
     assert settled(lambda: "pypi iniconfig 2.0.0" in recorded(), True)
-    assert not [each for each in recorded() if "toolz" in each]  # listed, not loaded
+    assert not [each for each in recorded() if "tabulate" in each]  # listed, not loaded
     shutil.rmtree(environment)
     said, document = reproduced(whence, work, tmp_path / "again")
     (installed,) = (tmp_path / "again/environment/lib").glob("python3*/site-packages/iniconfig-*")

@@ -114,7 +114,7 @@ def test_a_file_that_nobody_installed_belongs_to_nobody(root: int, wheel: Path) 
 
 def test_reading_what_is_installed_is_no_use_of_it(root: int, wheel: Path) -> None:
     """Whoever looks for plug-ins reads the description of every package."""
-    for name in ("METADATA", "entry_points.txt"):
+    for name in ("RECORD", "entry_points.txt"):
         path = f"/{SITE}/torch-2.9.1.dist-info/{name}".encode()
         assert PythonPackages().owner(root, path) is None
 
