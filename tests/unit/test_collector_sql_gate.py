@@ -35,7 +35,7 @@ class NoDeriver:
     def close(self, writer: Writer) -> None:
         """Nothing to leave behind."""
 
-    def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
+    def apply(self, batches: Sequence[ResolvedBatch], writer: Writer) -> None:
         """Leave the derived tables empty."""
 
 
@@ -131,6 +131,7 @@ ATTACKS = [
     "EXPLAIN ANALYZE DELETE FROM access",
     "MERGE INTO host USING (SELECT 1 AS host_id) s USING (host_id) WHEN MATCHED THEN DELETE",
     "SELECT 1; DROP TABLE access",
+    "SELECT 1\0; DROP TABLE access",
     "ROLLBACK; DELETE FROM access",
     "DELETE FROM runs",
     "DROP VIEW runs",
