@@ -256,7 +256,13 @@ class HashClient:
                 return True
             if not data:
                 return True
-            for message in unpacked(data):
+            try:
+                messages = unpacked(data)
+            except ValueError as error:  # it has fewer rights than we: start another
+                _log.error("the hasher said something else, and is ended: %s", error)
+                child.process.kill()
+                return True
+            for message in messages:
                 self._note(message)
         return False
 

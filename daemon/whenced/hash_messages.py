@@ -151,6 +151,18 @@ _BYTES: Final = {
     kind: tuple(place for place, f in enumerate(fields(kind)) if f.type == "bytes")
     for kind in _KINDS.values()
 }
+#: What a field is in JSON, by its annotation; the hasher has fewer rights than who reads it.
+_IN_JSON: Final[dict[str, type]] = {
+    "int": int,
+    "bool": bool,
+    "bytes": str,
+    "str": str,
+    "HashState": str,
+    "tuple[str, ...]": tuple,
+}
+_TYPES: Final = {
+    kind: tuple(_IN_JSON[str(f.type)] for f in fields(kind)) for kind in _KINDS.values()
+}
 
 
 def encode(message: Message) -> bytes:
@@ -209,12 +221,15 @@ def _parts(message: Message) -> list[Any]:
 
 
 def _message(parts: Any) -> Message:
-    if not isinstance(parts, list) or not parts or parts[0] not in _KINDS:
+    kind = _KINDS.get(str(parts[0])) if isinstance(parts, list) and parts else None
+    if kind is None:
         raise ValueError(f"not a hasher message: {parts!r:.80}")
-    kind = _KINDS[parts[0]]
     values: list[Any] = [tuple(v) if isinstance(v, list) else v for v in parts[1:]]
     if len(values) != _COUNTS[kind]:
         raise ValueError(f"{kind.__name__} has {_COUNTS[kind]} fields, got {len(values)}")
+    texts = [each for value in values if isinstance(value, tuple) for each in value]
+    if tuple(map(type, values)) != _TYPES[kind] or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"{kind.__name__} has fields of other types: {parts!r:.80}")
     for place in _BYTES[kind]:
         values[place] = values[place].encode("utf-8", "surrogateescape")
     return kind(*values)

@@ -166,7 +166,13 @@ def test_a_message_is_the_same_after_the_wire(message: Message) -> None:
     assert decode(encode(message)) == message
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'["Other",1]', b'["HashReply",1]'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{}", b"[]", b'["Other",1]', b'["HashReply",1]', b"[[[]]]",
+        b'["InspectReply",{},0,[]]', b'["InspectReply",1,0,[7]]',
+    ],
+)  # fmt: skip
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         decode(data)
