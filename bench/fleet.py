@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import os
 import random
+import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,7 +21,7 @@ from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -33,6 +35,7 @@ from whence.client import Client
 from whence.errors import NotFoundError
 from whence_proto.v1 import ingest_pb2 as wire
 from whence_proto.v1 import ingest_pb2_grpc
+from whenced.uplink import METHOD, frame
 
 GRACE_S = 20.0
 CHANNELS = 20  # connections that the streams share: a thousand sockets are not what is measured
@@ -57,7 +60,7 @@ class Shape:
     """How large the fleet is, how often each daemon sends, and for how long."""
 
     daemons: int = 1000
-    every_s: float = 40.0  # of ten rows a second, what a busy host makes
+    rows_per_second: float = 10.0  # of a daemon; what a busy host makes
     seconds: float = 80.0
     runs: int = 12
 
@@ -111,14 +114,31 @@ def record(runs: int) -> list[wire.Batch]:
     return recorder.batches
 
 
-def played(batch: wire.Batch, daemon: int, number: int) -> wire.FromDaemon:
-    """Return a recorded batch as another daemon's, later in its life."""
-    made = wire.Batch()
-    made.CopyFrom(batch)
-    made.host, made.boot_id, made.epoch = host(daemon), f"boot-{daemon}", f"{daemon:032x}"
-    made.number = number
-    made.base_ns = batch.base_ns + number * 1_000_000_000
-    return wire.FromDaemon(batch=made)
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A batch as bytes; what is said again behind it wins, so that none is parsed to be played."""
+
+    payload: bytes
+    base_ns: int
+    rows: int
+
+    @classmethod
+    def of(cls, batch: wire.Batch) -> Recorded:
+        """Keep a batch that a real daemon sent."""
+        return cls(batch.SerializeToString(), batch.base_ns, row_count(batch))
+
+    def played(self, daemon: int, number: int) -> bytes:
+        """Return a FromDaemon with it as another daemon's, later in its life."""
+        later_ns = self.base_ns + number * 1_000_000_000
+        other = wire.Batch(host=host(daemon), boot_id=f"boot-{daemon}", base_ns=later_ns)
+        other.epoch, other.number = f"{daemon:032x}", number
+        return frame(self.payload + other.SerializeToString())
+
+
+def hello(daemon: int) -> bytes:
+    """Return the first message of a daemon's stream."""
+    said = wire.Hello(host=host(daemon), boot_id=f"boot-{daemon}", wire_version=1)
+    return wire.FromDaemon(hello=said).SerializeToString()
 
 
 def host(daemon: int) -> str:
@@ -146,7 +166,9 @@ class Fleet:
     """Many daemons in this process."""
 
     def __init__(self, address: str, batches: list[wire.Batch], shape: Shape) -> None:
-        self._address, self._batches, self._shape = address, batches, shape
+        self._address, self._shape = address, shape
+        self._batches = [Recorded.of(batch) for batch in batches]
+        self._every_s = statistics.mean(each.rows for each in self._batches) / shape.rows_per_second
         self.heard = Heard()
         self._numbers = [1] * shape.daemons  # of the next batch of each: a gap would be a loss
 
@@ -173,29 +195,29 @@ class Fleet:
     async def _daemon(
         self, channel: grpc.aio.Channel, daemon: int, paced: bool, until_s: float
     ) -> None:
-        stub = cast("ingest_pb2_grpc.IngestAsyncStub", ingest_pb2_grpc.IngestStub(channel))
+        deliver: Any = channel.stream_stream(
+            METHOD, response_deserializer=wire.FromCollector.FromString
+        )
         sent_s: dict[int, tuple[float, int]] = {}
         acked = asyncio.Event()
 
-        async def say() -> AsyncIterator[wire.FromDaemon]:
-            yield wire.FromDaemon(
-                hello=wire.Hello(host=host(daemon), boot_id=f"boot-{daemon}", wire_version=1)
-            )
+        async def say() -> AsyncIterator[bytes]:
+            yield hello(daemon)
             phase = random.random()  # noqa: S311 -- no secret
-            await asyncio.sleep(phase * self._shape.every_s if paced else 0)
+            await asyncio.sleep(phase * self._every_s if paced else 0)
             while time.monotonic() < until_s:
                 number = self._numbers[daemon]
                 self._numbers[daemon] += 1
-                batch = self._batches[number % len(self._batches)]
-                sent_s[number] = (time.monotonic(), row_count(batch))
+                batch = self._batches[(daemon + number) % len(self._batches)]
+                sent_s[number] = (time.monotonic(), batch.rows)
                 acked.clear()
-                yield played(batch, daemon, number)
+                yield batch.played(daemon, number)
                 if paced:
-                    await asyncio.sleep(self._shape.every_s)
+                    await asyncio.sleep(self._every_s)
                 else:
                     await acked.wait()
 
-        async for reply in stub.Deliver(say()):
+        async for reply in deliver(say()):
             if reply.WhichOneof("message") == "ack":
                 self._acked(sent_s, reply.ack.number)
                 acked.set()
@@ -232,6 +254,7 @@ class Asker:
                     client.find(digest=random.choice(digests))  # noqa: S311 -- no secret
                 except NotFoundError:
                     continue
+
                 self.waits_s.append(time.monotonic() - began_s)
 
 
@@ -257,21 +280,23 @@ def measure(shape: Shape | None = None) -> Section:
     digests = [f"blake3:{each.hex()}" for batch in batches for each in batch.digests.blake3 if each]
     with collector() as (instance, pid):
         fleet = Fleet(instance.address, batches, shape)
+        print(f"{shape.daemons:,} daemons send for {shape.seconds:.0f} s", file=sys.stderr)
         cpu_before_s, asker = cpu_s(pid), Asker(instance.address, digests)
         paced = asyncio.run(fleet.run(paced=True, seconds=shape.seconds))
         answers_s, cpu_paced_s = asker.stop(), cpu_s(pid) - cpu_before_s
         resident = resident_bytes(pid)
+        print("now all at once, as fast as acks come", file=sys.stderr)
         catching = asyncio.run(fleet.run(paced=False, seconds=shape.seconds / 2))
     per_batch = sum(map(row_count, batches)) / len(batches)
-    real_time = shape.daemons / shape.every_s * per_batch
+    real_time = shape.daemons * shape.rows_per_second
     rate = catching.rows / (shape.seconds / 2)
     return Section(
         "fleet",
         f"{shape.daemons:,} daemons and one collector",
         "ack p99 500 ms, collector 1 GB, answers p99 200 ms, catch-up 10 times real time",
         f"{len(batches)} batches of real runs, {per_batch:.0f} rows in the mean, recorded from a"
-        f" real daemon; each of {shape.daemons:,} daemons sends one of them every"
-        f" {shape.every_s:.0f} s for {shape.seconds:.0f} s, over {CHANNELS} connections, while"
+        f" real daemon; each of {shape.daemons:,} daemons sends {shape.rows_per_second:.0f} rows/s"
+        f" in such batches for {shape.seconds:.0f} s, over {CHANNELS} connections, while"
         " somebody asks ten times a second how a content was made. Then all send as fast as"
         " acks come. The fleet runs on the same cores as the collector.",
         ("what", "figure"),
@@ -296,10 +321,10 @@ def main() -> None:
     usual = Shape()
     parser = argparse.ArgumentParser(prog="bench.fleet", description=__doc__)
     parser.add_argument("--daemons", type=int, default=usual.daemons)
-    parser.add_argument("--every", type=float, default=usual.every_s, metavar="S")
+    parser.add_argument("--rate", type=float, default=usual.rows_per_second, metavar="ROWS/S")
     parser.add_argument("--seconds", type=float, default=usual.seconds, metavar="S")
     options = parser.parse_args()
-    print(to_markdown(measure(Shape(options.daemons, options.every, options.seconds))))
+    print(to_markdown(measure(Shape(options.daemons, options.rate, options.seconds))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Runs inside the writer's transaction.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from whence_collector.store import Writer
 
 Ints = npt.NDArray[np.int64]
 
+TOLD_KEPT = 200_000
+
 
 class Artifacts:
     """The ids of contents by BLAKE3; SHA-256, size and time are those that came first."""
@@ -24,10 +27,12 @@ class Artifacts:
     def __init__(self) -> None:
         self._ids = NumberIds(ARTIFACTS)
         self._described: dict[str, Any] = {}  # columns of those that are given but not flushed
+        self._told = OrderedDict[int, None]()  # have their SHA-256; the newest of them
 
     def resume(self, writer: Writer) -> None:
         """Drop what was not committed, and learn which contents the database holds."""
         self._described = {}
+        self._told.clear()
         self._ids.resume(writer)
 
     def resolve(self, stack: Stack, writer: Writer) -> Ints:
@@ -51,11 +56,18 @@ class Artifacts:
         learned = {
             artifact_id: sha256[row]
             for artifact_id, row in zip(ids[known].tolist(), hashed[known].tolist(), strict=True)
+            if artifact_id not in self._told
         }
         _learn_sha256(learned, writer)
+        self._remember(ids[with_sha256].tolist())
         found = np.zeros(len(blake3), np.int64)
         found[hashed] = ids
         return found
+
+    def _remember(self, ids: list[int]) -> None:
+        self._told.update(dict.fromkeys(ids))
+        while len(self._told) > TOLD_KEPT:
+            self._told.popitem(last=False)
 
     def flush(self, writer: Writer) -> None:
         """Append the contents that got ids since the last flush."""

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 # A daemon that says nothing of itself is of before: its last commit is all that is known.
 LIVES = """
 SELECT c.capture_id, b.host_id, c.boot_id, l.began_ns,
-    coalesce(l.told_ns, m.committed_ns), l.ended_ns, l.capture_id IS NOT NULL
+    coalesce(l.told_ns, m.committed_ns), l.ended_ns
 FROM capture c
 JOIN boot b USING (boot_id)
 LEFT JOIN capture_life l USING (capture_id)
 LEFT JOIN batch_ledger m ON m.epoch = c.epoch
 ORDER BY c.capture_id
 """
+
+LIFE_COLUMNS = ("capture_id", "host_id", "boot_id", "began_ns", "told_ns", "ended_ns")
 
 
 @dataclass(slots=True)
@@ -37,7 +39,6 @@ class Life:
     began_ns: int | None = None
     told_ns: int | None = None
     ended_ns: int | None = None
-    is_stored: bool = False
 
     @property
     def known_until_ns(self) -> int | None:
@@ -82,6 +83,7 @@ class Captures:
         self._lives: dict[int, Life] = {}
         for row in writer.rows(LIVES):
             self._lives[row[0]] = Life(*row)
+        self._changed: dict[int, Life] = {}
         self._walked = set(writer.rows("SELECT boot_id, until_ns FROM unobserved"))
 
     def follow(self, batch: ResolvedBatch, writer: Writer) -> Census | None:
@@ -102,7 +104,7 @@ class Captures:
                 life.ended_ns = mark.at_unix_ns
             elif mark.mark == wire.CAPTURE_MARK_WALKED:
                 census = mark
-        self._store(life, writer)
+        self._changed[life.capture_id] = life
         if census is None:
             return None
         gap = self._gap_before(life)
@@ -142,20 +144,19 @@ class Captures:
         )
         return True
 
-    def _store(self, life: Life, writer: Writer) -> None:
-        times = (life.began_ns, life.told_ns, life.ended_ns)
-        if life.is_stored:
-            writer.execute(
-                "UPDATE capture_life SET began_ns = ?, told_ns = ?, ended_ns = ? "
-                "WHERE capture_id = ?",
-                (*times, life.capture_id),
-            )
-        else:
-            writer.execute(
-                "INSERT INTO capture_life VALUES (?, ?, ?, ?, ?, ?)",
-                (life.capture_id, life.host_id, life.boot_id, *times),
-            )
-            life.is_stored = True
+    def store(self, writer: Writer) -> None:
+        """Write down the lives that changed since the last time."""
+        lives, self._changed = list(self._changed.values()), {}
+        if not lives:
+            return
+        writer.rows_with(
+            {"capture_id": [life.capture_id for life in lives]},
+            "DELETE FROM capture_life WHERE capture_id IN (SELECT capture_id FROM wanted)",
+        )
+        writer.append(
+            "capture_life",
+            {name: [getattr(life, name) for life in lives] for name in LIFE_COLUMNS},
+        )
 
 
 def _utc(at_ns: int) -> str:

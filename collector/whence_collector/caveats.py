@@ -7,16 +7,19 @@ nobody did, records that were lost.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from whence_collector.store import Reader
     from whence_proto.v1 import query_pb2 as wire
 
 SECOND_NS = 1_000_000_000
 CANARY_NS = 60 * SECOND_NS  # a daemon delivers something at least this often
+NAMED_HOSTS = 6  # more than these are told of together
+FEW_HOSTS = 3
+Row = tuple[Any, ...]
 HOSTS = """
 SELECT h.host_id, h.name,
     (SELECT max(l.committed_ns) FROM batch_ledger l JOIN boot b USING (boot_id)
@@ -45,18 +48,24 @@ def caveats(
     if not found:
         whose = f"host {host} has never delivered" if host else "no host has ever delivered"
         return [f"{whose}: nothing that happened there is known"]
+    if len(found) > NAMED_HOSTS:
+        return _of_many(found, is_connected)
+    return [sentence for row in found for sentence in _of_one(row, is_connected)]
+
+
+def _of_one(row: Row, is_connected: Callable[[int], bool]) -> list[str]:
+    host_id, name, last_ns, lost, gaps, unobserved_ns, until_ns, since_ns = row
     sentences = []
-    for host_id, name, last_ns, lost, gaps, unobserved_ns, until_ns, since_ns in found:
-        if not is_connected(host_id):
-            sentences.append(_away(name, last_ns))
-        if since_ns is not None:
-            sentences.append(f"host {name} has been observed since {_utc(since_ns)}, not before")
-        if gaps:
-            times = "once" if gaps == 1 else f"{gaps} times"
-            length = f"{unobserved_ns / SECOND_NS:,.0f} s in all, until {_utc(until_ns)}"
-            sentences.append(f"host {name} was not observed {times}, {length}")
-        if lost:
-            sentences.append(f"{lost:,} records of host {name} were lost")
+    if not is_connected(host_id):
+        sentences.append(_away(name, last_ns))
+    if since_ns is not None:
+        sentences.append(f"host {name} has been observed since {_utc(since_ns)}, not before")
+    if gaps:
+        times = "once" if gaps == 1 else f"{gaps} times"
+        length = f"{unobserved_ns / SECOND_NS:,.0f} s in all, until {_utc(until_ns)}"
+        sentences.append(f"host {name} was not observed {times}, {length}")
+    if lost:
+        sentences.append(f"{lost:,} records of host {name} were lost")
     return sentences
 
 
@@ -64,6 +73,37 @@ def heard_lately(reader: Reader, now_ns: int) -> Callable[[int], bool]:
     """Return whether hosts delivered lately, for those who know of no streams: see CANARY_NS."""
     last_ns = {row[0]: row[2] or 0 for row in reader.rows(HOSTS)}
     return lambda host_id: now_ns - last_ns.get(host_id, 0) < 3 * CANARY_NS
+
+
+def _of_many(found: Sequence[Row], is_connected: Callable[[int], bool]) -> list[str]:
+    """Say of a fleet what hides something on any of its hosts: a sentence each would be too long.
+
+    gRPC takes 8 KiB of error, and nobody reads a thousand sentences.
+    """
+    away = [row[1] for row in found if not is_connected(row[0])]
+    begun = [row[7] for row in found if row[7] is not None]
+    gaps = [row[1] for row in found if row[4]]
+    lossy = [row[1] for row in found if row[3]]
+    sentences = []
+    if away:
+        sentences.append(f"{_hosts(away)} not heard of now")
+    if begun:
+        first, last = _utc(min(begun)), _utc(max(begun))
+        sentences.append(f"{len(begun):,} hosts have been observed since {first} to {last}")
+    if gaps:
+        longest_s = max(row[5] for row in found) / SECOND_NS
+        sentences.append(f"{_hosts(gaps)} not observed at times, {longest_s:,.0f} s at most")
+    if lossy:
+        lost = sum(row[3] for row in found)
+        sentences.append(f"{lost:,} records were lost: {_hosts(lossy)} concerned")
+    return sentences
+
+
+def _hosts(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"host {names[0]} is"
+    some = ", ".join(names[:FEW_HOSTS])
+    return f"{len(names):,} hosts ({some}{', …' if len(names) > FEW_HOSTS else ''}) are"
 
 
 def away_hosts(reader: Reader, is_connected: Callable[[int], bool]) -> dict[str, str]:

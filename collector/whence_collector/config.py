@@ -44,6 +44,8 @@ class Config:
     tls_names: tuple[str, ...] = ()
     # Days after which the detail of a run is folded (retention.py); 0: never.
     keep_raw_days: int = 0
+    # Rows that one host may deliver in the long run; 0: as many as it likes.
+    host_rows_per_second: int = 50_000
     # Where events about requests and money are posted; None: nowhere.
     webhook: str | None = None
     # Programs that start work, with a site's own ([[launchers]]) before the rest.
@@ -218,6 +220,14 @@ def _days(value: object) -> int:
     return value
 
 
+def _rate(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    if not 0 <= value <= 100_000_000:
+        raise ValueError
+    return value
+
+
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError
@@ -243,6 +253,7 @@ _RULES: dict[str, tuple[Callable[[object], Any], str]] = {
     "webhook": (_url, "an http or https address"),
     "ingest_address": (_listened, "HOST:PORT, another than that of address"),
     "keep_raw_days": (_days, "a number of days, 0 for ever"),
+    "host_rows_per_second": (_rate, "a number of rows, 0 for no limit"),
     "ingest_socket": (_absolute, "an absolute path"),
     "query_address": (_listened, "HOST:PORT, another than that of address"),
     "tls_names": (_names, "a list of host names or addresses"),

@@ -19,8 +19,9 @@ from whence_collector.half_written import HalfWritten
 from whence_collector.index_keeper import IndexKeeper
 from whence_collector.launcher_table import STANDARD
 from whence_collector.output_names import OutputNames
+from whence_collector.recipe_rows import merged
 from whence_collector.recipe_store import RecipeStore
-from whence_collector.rows import columns_of
+from whence_collector.rows import all_of, columns_of, together
 from whence_collector.run_rows import run_columns
 from whence_collector.run_state import Environment
 from whence_collector.runs import RunBook
@@ -96,11 +97,40 @@ class Deriver:
         """Keep what the next start needs; adds nothing to the tables."""
         self._keeper.close(self._index, writer)
 
-    def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
-        """Bring every derived table up to date with a batch whose rows are stored already."""
-        if batch.boot_id not in self._boots:
+    def apply(self, batches: Sequence[ResolvedBatch], writer: Writer) -> None:
+        """Bring every derived table up to date with batches whose rows are stored already.
+
+        Each table is written once for all of them: a statement costs as much for one host as
+        for a hundred.
+        """
+        if any(batch.boot_id not in self._boots for batch in batches):
             self._load_boots(writer)
-        self._take_recipe(batch.recipe, writer)
+        self._take_recipe(merged([batch.recipe for batch in batches]), writer)
+        for batch in batches:
+            self._take_programs(batch, writer)
+        self._captures.store(writer)
+        changes = self._book.drain()
+        self._store_runs(changes, writer)
+        self._reach.follow(all_of(batches, "tags"), changes, self._book, writer)
+        accesses = together([batch.accesses for batch in batches])
+        self._keeper.count(len(accesses.op))
+        reads, late, grown = self._index.add_accesses(accesses)
+        self._store_links(reads, writer)
+        self._derive_late(late, writer)
+        highest_id = int(accesses.version_id.max(initial=0))
+        halves = self._halves.follow(highest_id, self._index, writer)
+        self._derive_late(self._index.read_of(halves), writer)
+        digests = together([batch.digests for batch in batches])
+        self._derive_late(self._take_digests(digests), writer)
+        self._correct(grown, writer)
+        self._store_streams(changes.streams, writer)
+        self._note_runless(accesses, changes, writer)
+        for batch in batches:
+            self._mark_old_losses(batch, writer)
+            restore.mark_old_blind_spots(batch.blind_spots, writer)
+        self._names.settle(batches, changes.closed, writer)
+
+    def _take_programs(self, batch: ResolvedBatch, writer: Writer) -> None:
         self._book.add(batch.processes, batch.ends, batch.streams)
         self._index.add_carriers([row.process_id for row in batch.processes if carries(row)])
         self._book.add_code(batch.code_states)
@@ -108,23 +138,6 @@ class Deriver:
         self._book.add_accounts(batch.accounts)
         self._follow_capture(batch, writer)
         self._book.blind_spots.add(batch.blind_spots)
-        changes = self._book.drain()
-        self._store_runs(changes, writer)
-        self._reach.follow(batch.tags, changes, self._book, writer)
-        self._keeper.count(len(batch.accesses.op))
-        reads, late, grown = self._index.add_accesses(batch.accesses)
-        self._store_links(reads, writer)
-        self._derive_late(late, writer)
-        highest_id = int(batch.accesses.version_id.max(initial=0))
-        halves = self._halves.follow(highest_id, self._index, writer)
-        self._derive_late(self._index.read_of(halves), writer)
-        self._derive_late(self._take_digests(batch.digests), writer)
-        self._correct(grown, writer)
-        self._store_streams(changes.streams, writer)
-        self._note_runless(batch.accesses, changes, writer)
-        self._mark_old_losses(batch, writer)
-        _mark_old_blind_spots(batch, writer)
-        self._names.settle(batch, changes.closed, writer)
 
     def _take_recipe(self, recipe: RecipeRows, writer: Writer) -> None:
         numbers = self._recipe.store(recipe, writer)
@@ -375,16 +388,6 @@ class Deriver:
         for loss in batch.losses:
             if loss.lost > 0:
                 restore.mark_old_loss(batch.host_id, loss, writer)
-
-
-def _mark_old_blind_spots(batch: ResolvedBatch, writer: Writer) -> None:
-    """Mark runs that are complete no longer and that nobody remembers in memory."""
-    for row in batch.blind_spots:
-        writer.execute(
-            "UPDATE run SET complete = false, incomplete_reason = ? WHERE complete AND run_id IN "
-            "(SELECT run_id FROM process_run WHERE process_id = ?)",
-            (row.reason, row.process_id),
-        )
 
 
 def _revise(writer: Writer) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from whence_collector.copies import Copies
 from whence_collector.id_columns import Column, Groups, Ints
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class EdgeIndex:
         self._was_read = Column(of=np.int8)
         self._linked = Column(of=np.int8)
         self._artifact = Column()
-        self._versions_of = Groups()
+        self._copies = Copies()
         self._half_of = Column()  # of a half-written version: the one that it became
         self._halves: dict[int, list[int]] = {}
         self._carriers = Column(of=np.int8)  # programs that only pass on what they write
@@ -104,22 +105,28 @@ class EdgeIndex:
         """Take in writes: equally long columns."""
         if len(version_id):
             self._writers.add_all(version_id, process_id)
-            np.maximum.at(self._last_write.reach(int(version_id.max())), version_id, last_ns)
+            highest = int(version_id.max())
+            np.maximum.at(self._last_write.reach(highest), version_id, last_ns)
+            self._copies.mark_made(self._artifact.reach(highest)[version_id])
 
     def add_carriers(self, process_ids: Sequence[int]) -> None:
         """Take in which programs only pass on what they write (carriers.py)."""
         if process_ids:
             self._carriers.reach(max(process_ids))[np.array(process_ids, np.int64)] = 1
 
-    def _is_carried(self, version_id: int) -> bool:
-        return bool(self._carriers.get(self._writers.firsts(version_id)[version_id]))
-
     def add_digests(self, version_id: Ints, artifact_id: Ints, size_bytes: Ints) -> None:
         """Take in what versions hold; small contents tell no origin and are left out."""
-        if len(version_id):
-            self._artifact.reach(int(version_id.max()))[version_id] = artifact_id
-            telling = size_bytes > SAME_CONTENT_FLOOR_BYTES
-            self._versions_of.add_all(artifact_id[telling], version_id[telling])
+        if not len(version_id):
+            return
+        highest = int(version_id.max())
+        column = self._artifact.reach(highest)
+        news = (size_bytes > SAME_CONTENT_FLOOR_BYTES) & (column[version_id] != artifact_id)
+        _, earliest = np.unique(np.stack((artifact_id, version_id)), axis=1, return_index=True)
+        news &= np.isin(np.arange(len(version_id)), earliest)  # a pair may come twice at once
+        column[version_id] = artifact_id
+        self._copies.add(artifact_id[news], version_id[news])
+        written = self._writers.firsts(highest)[version_id] != 0
+        self._copies.mark_made(artifact_id[written])
 
     def add_half(self, half_id: int, version_id: int) -> None:
         """Take in that a half-written version is one state of what became another version."""
@@ -142,13 +149,17 @@ class EdgeIndex:
         new = (self._writers.firsts(highest)[written] == 0) & (
             self._was_read.reach(highest)[written] != 0
         )
-        late_ids = frozenset(written[new].tolist())
+        late = set(written[new].tolist())
+        held = self._artifact.reach(highest)[written]
+        origins = held[(self._writers.firsts(highest)[written] == 0) & (held != 0)]
         grown = self._grown(written, accesses.last_unix_ns[writes], highest)
         self.add_writes(accesses.process_id[writes], written, accesses.last_unix_ns[writes])
         np.minimum.at(self._first_seen.reach(highest), versions, accesses.first_unix_ns)
         self._was_read.reach(highest)[versions[reads]] = 1
-        since = min((self._first_seen.get(each) for each in late_ids), default=0)
-        return self._with_origin(accesses, reads, highest), Late(late_ids, since), grown
+        # What was hashed before its write was told may be where other versions come from.
+        for artifact_id in set(origins[self._copies.made_elsewhere(origins)].tolist()):
+            late.update(self._read_and_free(artifact_id))
+        return self._with_origin(accesses, reads, highest), self.read_of(late), grown
 
     def _grown(self, written: Ints, last_ns: Ints, highest: int) -> list[int]:
         linked = self._linked.reach(highest)[written] != 0
@@ -160,9 +171,7 @@ class EdgeIndex:
     ) -> Reads:
         rows = np.flatnonzero(reads)
         versions = accesses.version_id[rows]
-        artifact = self._artifact.reach(highest)[versions]
-        first_of = self._versions_of.firsts(int(artifact.max(initial=0)))[artifact]
-        copies = (artifact != 0) & (first_of != 0) & (first_of != versions)
+        copies = self._copies.made_elsewhere(self._artifact.reach(highest)[versions])
         written = self._writers.firsts(highest)[versions] != 0
         rows = rows[written | copies | (self._half_of.reach(highest)[versions] != 0)]
         return Reads(
@@ -175,18 +184,27 @@ class EdgeIndex:
         A version's content may have been made before under another version (then its own
         readers count), or it may be the origin of others (then theirs do).
         """
-        artifacts = self._artifact.reach(int(version_ids.max(initial=0)))[version_ids]
-        several = self._versions_of.many(int(artifacts.max(initial=0)))[artifacts] != 0
-        wanted: set[int] = set()
-        for artifact_id in set(artifacts[several].tolist()):
-            versions = self._versions_of.get(artifact_id)
-            if any(self._writers.get(each) for each in versions):
-                wanted.update(
-                    each
-                    for each in versions
-                    if not self._writers.get(each) or self._is_carried(each)
-                )
+        highest = int(version_ids.max(initial=0))
+        artifacts = self._artifact.reach(highest)[version_ids]
+        telling = self._copies.made_elsewhere(artifacts)
+        written = self._writers.firsts(highest)[version_ids] != 0
+        wanted: set[int] = set(version_ids[telling & self._is_free(version_ids)].tolist())
+        for artifact_id in set(artifacts[telling & written].tolist()):
+            wanted.update(self._read_and_free(artifact_id))
         return self.read_of(wanted)
+
+    def _is_free(self, versions: Ints) -> npt.NDArray[np.bool_]:
+        """Tell which versions nobody is known to have made: unwritten, or only passed on."""
+        writers = self._writers.firsts(int(versions.max(initial=0)))[versions]
+        free: npt.NDArray[np.bool_] = (writers == 0) | self._carried(writers)
+        return free
+
+    def _read_and_free(self, artifact_id: int) -> list[int]:
+        """Return the versions of a content that were read and that nobody is known to have made."""
+        versions = self._copies.of(artifact_id)
+        read = self._was_read.reach(int(versions.max(initial=0)))[versions] != 0
+        found: list[int] = versions[read & self._is_free(versions)].tolist()
+        return found
 
     def read_of(self, version_ids: Iterable[int]) -> Late:
         """Return those of the versions that were read, with a lower bound of when."""
@@ -282,13 +300,16 @@ class EdgeIndex:
 
     def _made_before(self, artifact_id: int, version_id: int, at_ns: int) -> list[int]:
         """Return where a content was made before; who only passed it on counts where nobody did."""
-        made = [
-            (not self._is_carried(each), self._last_write.get(each), each)
-            for each in self._versions_of.get(artifact_id)
-            if each != version_id and self._writers.get(each) and self._last_write.get(each) < at_ns
-        ]
-        makers = [row for row in made if row[0]] or made
-        return [version_id for _, _, version_id in sorted(makers)[-PRODUCERS_PER_CONTENT:]]
+        versions = self._copies.of(artifact_id)
+        highest = int(versions.max(initial=0))
+        last_ns = self._last_write.reach(highest)[versions]
+        made = (self._writers.firsts(highest)[versions] != 0) & (last_ns < at_ns)
+        made &= versions != version_id
+        makers = made & ~self._is_free(versions)
+        chosen = makers if makers.any() else made
+        versions, last_ns = versions[chosen], last_ns[chosen]
+        latest: list[int] = versions[np.lexsort((versions, last_ns))].tolist()
+        return latest[-PRODUCERS_PER_CONTENT:]
 
     # After a restart ----------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from whence_collector.allowance import Allowance
 from whence_collector.check import BASE_LIMIT_NS, Checked, check
 from whence_collector.errors import (
     BatchNotStored,
@@ -27,6 +28,7 @@ from whence_collector.presence import Presence
 from whence_collector.recorder import Recorded, Recorder, Registration, Submission
 from whence_collector.store import Store
 from whence_collector.tls import check_host, enrolled_host
+from whence_collector.turns import Room, Turns
 from whence_proto.v1 import ingest_pb2 as wire
 from whence_proto.v1 import ingest_pb2_grpc
 
@@ -34,7 +36,10 @@ LOG = logging.getLogger("whence.ingest")
 
 WIRE_VERSION = 1
 GROUP_ROWS = 60_000  # of one commit at most; its fixed cost is about that of 5,000 rows
-QUEUED_BATCHES = 64
+# Sixteen batches of a thousand rows keep a lone daemon busy over a commit; what all hosts have
+# waiting beyond their first is bounded too, for batches are memory.
+ROOM = Room(of_host=16, of_all=96)
+GREETINGS = 200  # of one transaction
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # then 5 s for as long as storage fails
 
 
@@ -63,48 +68,92 @@ class Waiting:
     submission: Submission
     done: asyncio.Future[None]
 
+    @property
+    def rows(self) -> int:
+        """How many rows it brings."""
+        return self.submission.checked.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A Hello in the queue; done resolves when it is committed."""
+
+    hello: wire.Hello
+    done: asyncio.Future[Registration]
+
 
 class Committer:
     """Takes batches of all streams and commits them in groups, one transaction at a time.
 
     A batch that comes while nothing is in hand is committed at once; those that come during a
-    commit make up the next group, up to GROUP_ROWS rows. So grouping grows with the load and
-    needs no timer.
+    commit make up the next group, up to GROUP_ROWS rows, hosts in turn. So grouping grows with
+    the load and needs no timer. Hellos go the same way: a thousand daemons that come back at
+    once are a few transactions.
     """
 
-    def __init__(self, store: Store, recorder: Recorder, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, recorder: Recorder, metrics: Metrics, rows_per_second: int = 0
+    ) -> None:
         self._store = store
+        self._rows_per_second = rows_per_second
         self._recorder = recorder
         self._metrics = metrics
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUED_BATCHES)
-        self._turn = asyncio.Lock()
+        self._queue: Turns[Waiting] = Turns(ROOM)
+        self._greetings: list[Greeting] = []
+        self._came = asyncio.Event()
+
+    def allowance(self) -> Allowance:
+        """Return what a stream that begins now may deliver."""
+        return Allowance(self._rows_per_second)
 
     async def register(self, hello: wire.Hello) -> Registration:
-        """Keep a Hello in a transaction of its own; raises StorageUnavailable."""
-        async with self._turn:
-            writing = self._store.write(lambda writer: self._recorder.register(hello, writer))
-            registration = await asyncio.wrap_future(writing)
-            self._recorder.committed()
-        return registration
+        """Keep a Hello; raises StorageUnavailable."""
+        done: asyncio.Future[Registration] = asyncio.get_running_loop().create_future()
+        self._greetings.append(Greeting(hello, done))
+        self._came.set()
+        return await done
 
     async def submit(self, submission: Submission) -> asyncio.Future[None]:
-        """Queue a checked batch, waiting while the queue is full."""
+        """Queue a checked batch, waiting while there is no room for more of its host."""
         done = asyncio.get_running_loop().create_future()
-        await self._queue.put(Waiting(submission, done))
+        await self._queue.put(submission.sender_host_id, Waiting(submission, done))
+        self._came.set()
         return done
 
     async def run(self) -> None:
         """Commit groups until cancelled."""
         while True:
-            await self._commit(await self._next_group())
+            await self._came.wait()
+            self._came.clear()
+            while self._greetings or len(self._queue):
+                if self._greetings:
+                    await self._register()
+                if len(self._queue):
+                    await self._commit(self._queue.take(GROUP_ROWS))
 
-    async def _next_group(self) -> list[Waiting]:
-        group = [await self._queue.get()]
-        rows = group[0].submission.checked.rows
-        while rows < GROUP_ROWS and not self._queue.empty():
-            group.append(self._queue.get_nowait())
-            rows += group[-1].submission.checked.rows
-        return group
+    async def _register(self) -> None:
+        """Keep the Hellos that came; where they fail together, each alone."""
+        greetings, self._greetings = self._greetings[:GREETINGS], self._greetings[GREETINGS:]
+        if await self._register_all(greetings) is None or len(greetings) == 1:
+            return
+        for each in greetings:
+            await self._register_all([each])
+
+    async def _register_all(self, greetings: list[Greeting]) -> BaseException | None:
+        hellos = [each.hello for each in greetings]
+        writing = asyncio.wrap_future(
+            self._store.write(lambda writer: self._recorder.register(hellos, writer))
+        )
+        await asyncio.wait([writing])
+        error = writing.exception()
+        if error is None:
+            self._recorder.committed()
+            for each, registration in zip(greetings, writing.result(), strict=True):
+                if not each.done.done():
+                    each.done.set_result(registration)
+        elif len(greetings) == 1 and not greetings[0].done.done():
+            greetings[0].done.set_exception(error)
+        return error
 
     async def _commit(self, group: list[Waiting]) -> None:
         """Store a group, retrying while storage fails; one bad batch does not fail the others."""
@@ -141,16 +190,15 @@ class Committer:
             failures += 1
 
     async def _attempt(self, submissions: list[Submission]) -> BaseException | None:
-        async with self._turn:
-            writing = asyncio.wrap_future(
-                self._store.write(lambda writer: self._recorder.record(submissions, writer))
-            )
-            await asyncio.wait([writing])
-            error = writing.exception()
-            if error is None:
-                self._recorder.committed()
-                self._count(writing.result())
-            return error
+        writing = asyncio.wrap_future(
+            self._store.write(lambda writer: self._recorder.record(submissions, writer))
+        )
+        await asyncio.wait([writing])
+        error = writing.exception()
+        if error is None:
+            self._recorder.committed()
+            self._count(writing.result())
+        return error
 
     def _note_storage(self, sentence: str | None) -> None:
         if sentence and not self._store.storage_error:
@@ -203,7 +251,9 @@ class IngestService(ingest_pb2_grpc.IngestServicer):
         self._greeted(hello, peer, proven)
         yield self._welcome(registration)
         LOG.info("daemon connected host=%s version=%s", hello.host, hello.daemon_version)
-        delivery = _Delivery(self._committer, self._metrics, registration.host_id)
+        delivery = _Delivery(
+            self._committer, self._metrics, registration.host_id, self._committer.allowance()
+        )
         with (
             self._presence.stream(registration.host_id),
             self._orders.stream(hello, delivery.put, proven=proven) as hear,
@@ -260,10 +310,13 @@ class _Pending:
 class _Delivery:
     """One stream's batches: read() queues them, acks() yields what is committed, in order."""
 
-    def __init__(self, committer: Committer, metrics: Metrics, host_id: int) -> None:
+    def __init__(
+        self, committer: Committer, metrics: Metrics, host_id: int, allowance: Allowance
+    ) -> None:
         self._committer = committer
         self._metrics = metrics
         self._host_id = host_id
+        self._allowance = allowance
         self._pending: asyncio.Queue[_Pending | CollectorError | wire.FromCollector | None] = (
             asyncio.Queue()
         )
@@ -285,12 +338,20 @@ class _Delivery:
                 batch = checked.message
                 done = await self._committer.submit(Submission(checked, self._host_id))
                 self._pending.put_nowait(_Pending(batch.epoch, batch.number, done))
+                await self._pause(checked.rows)
         except (InvalidBatch, InvalidStream) as error:
             self._metrics.batches.labels("invalid").inc()
             LOG.warning("batch refused: %s", error)
             self._pending.put_nowait(error)
         finally:
             self._pending.put_nowait(None)
+
+    async def _pause(self, rows: int) -> None:
+        """Leave what is too much unread: the daemon keeps it, and nothing is lost."""
+        pause_s = self._allowance.pause_s(rows, time.monotonic())
+        if pause_s:
+            self._metrics.throttled_seconds.inc(pause_s)
+            await asyncio.sleep(pause_s)
 
     async def acks(self) -> AsyncIterator[wire.FromCollector]:
         """Yield one ack per commit; what came before a refused batch is acked first.

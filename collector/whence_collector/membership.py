@@ -23,6 +23,7 @@ class Closed:
     """A run that ended, and so did the outermost run that it is a step of, at until_ns."""
 
     run_id: str
+    boot_id: int
     started_ns: int
     until_ns: int
 
@@ -163,7 +164,7 @@ class Membership:
                 family.discard(run_id)
             if run is not None and not _is_running(run):
                 until_ns = max(top.last_ns, run.last_ns)
-                closed.append(Closed(run_id, run.started_ns, until_ns))
+                closed.append(Closed(run_id, run.boot_id, run.started_ns, until_ns))
         if family:
             self.families[top.run_id] = family
         return closed

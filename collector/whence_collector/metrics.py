@@ -69,6 +69,11 @@ class Metrics:
             "1 while commits fail, else 0.",
             registry=self.registry,
         )
+        self.throttled_seconds = Counter(
+            "whence_collector_throttled_seconds",
+            "Time for which streams of hosts that send too much were left unread.",
+            registry=self.registry,
+        )
         self._add_canaries()
 
     def _add_canaries(self) -> None:

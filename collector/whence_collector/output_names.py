@@ -10,29 +10,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence_collector.names import DELETE, RENAME, Change, Standing, Written, standing_names
+from whence_collector.rows import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whence_collector.membership import Closed
-    from whence_collector.resolved import ResolvedBatch
+    from whence_collector.resolved import NameRow, ResolvedBatch
     from whence_collector.store import Writer
 
 OutputKey = tuple[str, int, int]  # run_id, version_id, path_id
 
 OUTPUTS = """
-SELECT p.run_id, a.version_id, a.path_id, n.path, a.mount_namespace, min(a.first_unix_ns)
+SELECT p.run_id, a.version_id, a.path_id, n.path, (q.boot_id, a.mount_namespace),
+min(a.first_unix_ns)
 FROM process_run p
 JOIN wanted USING (run_id)
+JOIN process q USING (process_id)
 JOIN access a ON a.process_id = p.process_id
 JOIN path n ON n.path_id = a.path_id
 WHERE (a.op IN (2, 5) OR a.flags & 2 != 0) AND a.first_unix_ns >= ?
 GROUP BY ALL
 """
 CHANGES = """
-SELECT c.change, n.path, coalesce(m.path, ''), c.at_unix_ns, c.mount_namespace
+SELECT c.change, n.path, coalesce(m.path, ''), c.at_unix_ns, (q.boot_id, c.mount_namespace)
 FROM name_change c
-JOIN process q ON q.process_id = c.process_id AND q.boot_id = ?
+JOIN process q USING (process_id)
+JOIN wanted USING (boot_id)
 JOIN path n ON n.path_id = c.path_id
 LEFT JOIN path m ON m.path_id = c.new_path_id
 WHERE c.at_unix_ns BETWEEN ? AND ?
@@ -56,21 +60,26 @@ class OutputNames:
         found = writer.rows("SELECT coalesce(max(at_unix_ns), 0) FROM name_change")
         self._last_change_ns = int(found[0][0])
 
-    def settle(self, batch: ResolvedBatch, closed: Sequence[Closed], writer: Writer) -> None:
-        """Bring the table up to date with a batch's name changes and ended runs."""
-        if batch.names:
-            newest_ns = max(row.at_unix_ns for row in batch.names)
+    def settle(
+        self, batches: Sequence[ResolvedBatch], closed: Sequence[Closed], writer: Writer
+    ) -> None:
+        """Bring the table up to date with batches' name changes and ended runs."""
+        names: tuple[NameRow, ...] = all_of(batches, "names")
+        if names:
+            newest_ns = max(row.at_unix_ns for row in names)
             self._last_change_ns = max(self._last_change_ns, newest_ns)
-            _follow_now(batch, writer)
+            _follow_now(names, writer)
         touched = [run for run in closed if run.started_ns <= self._last_change_ns]
         if touched:
-            _settle(batch.boot_id, touched, writer)
+            # Of a run on several hosts, the boot that told of its end counts too.
+            ended = {batch.boot_id for batch in batches if batch.ends}
+            _settle(touched, ended | {run.boot_id for run in touched}, writer)
 
 
-def _follow_now(batch: ResolvedBatch, writer: Writer) -> None:
+def _follow_now(names: Sequence[NameRow], writer: Writer) -> None:
     """Follow single files of running runs; folders are seen to when the run ends."""
     newest: dict[int, tuple[int, bool, int]] = {}
-    for row in sorted(batch.names, key=lambda row: row.at_unix_ns):
+    for row in sorted(names, key=lambda row: row.at_unix_ns):
         if row.version_id and not row.directory and row.change in (RENAME, DELETE):
             path_id = row.new_path_id or row.path_id
             newest[row.version_id] = (path_id, row.change == DELETE, row.at_unix_ns)
@@ -98,11 +107,11 @@ def _follow_now(batch: ResolvedBatch, writer: Writer) -> None:
     _store(standing, writer)
 
 
-def _settle(boot_id: int, closed: Sequence[Closed], writer: Writer) -> None:
+def _settle(closed: Sequence[Closed], boot_ids: set[int], writer: Writer) -> None:
     """Apply every change of names between a run's begin and its end to what it wrote."""
     begin_ns = min(run.started_ns for run in closed)
     end_ns = max(run.until_ns for run in closed)
-    changes = writer.rows(CHANGES, (boot_id, begin_ns, end_ns))
+    changes = writer.rows_with({"boot_id": sorted(boot_ids)}, CHANGES, (begin_ns, end_ns))
     if not changes:
         return
     outputs = writer.rows_with({"run_id": [run.run_id for run in closed]}, OUTPUTS, (begin_ns,))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +26,10 @@ from whence_proto.v1 import ingest_pb2 as wire
 
 GAP_CLASS = "batch"
 GREETED_EPOCHS = 1000
+MARKS = """
+SELECT host_id, epoch, number FROM batch_ledger JOIN boot USING (boot_id)
+JOIN wanted USING (host_id) ORDER BY committed_ns DESC
+"""
 
 
 class Deriving(Protocol):
@@ -36,8 +38,8 @@ class Deriving(Protocol):
     def take_paths(self, first_path_id: int, paths: Sequence[str], writer: Writer) -> None:
         """Take in the paths that were stored just now; their ids follow each other."""
 
-    def apply(self, batch: ResolvedBatch, writer: Writer) -> None:
-        """Take in rows that were just appended."""
+    def apply(self, batches: Sequence[ResolvedBatch], writer: Writer) -> None:
+        """Take in rows that were just appended, one batch for each boot and capture."""
 
     def begin(self, writer: Writer) -> None:
         """Begin a transaction; memory and tables agree."""
@@ -129,16 +131,16 @@ class Recorder:
             space.committed()
         self._trusted = True
 
-    def register(self, hello: wire.Hello, writer: Writer) -> Registration:
-        """Keep a daemon's Hello."""
+    def register(self, hellos: Sequence[wire.Hello], writer: Writer) -> list[Registration]:
+        """Keep Hellos of daemons, in their order."""
         self.open(writer)
-        host_id = self._hosts.register(hello, self._clock(), writer)
-        marks = writer.rows(
-            "SELECT epoch, number FROM batch_ledger JOIN boot USING (boot_id) "
-            "WHERE host_id = ? ORDER BY committed_ns DESC LIMIT ?",
-            (host_id, GREETED_EPOCHS),
-        )
-        return Registration(host_id, tuple((epoch, number) for epoch, number in marks))
+        host_ids = [self._hosts.register(hello, self._clock(), writer) for hello in hellos]
+        marks: dict[int, list[tuple[str, int]]] = {host_id: [] for host_id in host_ids}
+        for host_id, epoch, number in writer.rows_with({"host_id": list(marks)}, MARKS):
+            marks[host_id].append((epoch, number))
+        return [
+            Registration(host_id, tuple(marks[host_id][:GREETED_EPOCHS])) for host_id in host_ids
+        ]
 
     def record(self, submissions: Sequence[Submission], writer: Writer) -> Recorded:
         """Store every batch that is new, in order, and derive what follows."""
@@ -230,19 +232,18 @@ class Recorder:
         )
         batches = [replace(each, digests=rows.surest(each.digests, stored)) for each in batches]
         self._keep_digests(rows.together([each.digests for each in batches]), stored, writer)
-        self._describe(_all(batches, "processes"), writer)
+        self._describe(rows.all_of(batches, "processes"), writer)
         accesses = rows.together([each.accesses for each in batches])
         writer.append("access", rows.access_columns(accesses))
         for name, table in rows.ROW_TABLES.items():
-            writer.append(table, rows.columns_of(_all(batches, name)))
-        for loss in _all(batches, "losses"):
+            writer.append(table, rows.columns_of(rows.all_of(batches, name)))
+        for loss in rows.all_of(batches, "losses"):
             if loss.lost:
                 recorded.lost[loss.record_class] = (
                     recorded.lost.get(loss.record_class, 0) + loss.lost
                 )
         assert self._deriver is not None  # noqa: S101 -- open() made it
-        for each in batches:
-            self._deriver.apply(each, writer)
+        self._deriver.apply(batches, writer)
 
     def _describe(self, processes: Sequence[ProcessRow], writer: Writer) -> None:
         """Store descriptions of processes in place of earlier ones."""
@@ -282,8 +283,3 @@ class Recorder:
 def _with_gaps(batch: ResolvedBatch, gaps: Sequence[tuple[int, LossRow]]) -> ResolvedBatch:
     mine = [gap for capture_id, gap in gaps if capture_id == batch.capture_id]
     return replace(batch, losses=(*batch.losses, *mine)) if mine else batch
-
-
-def _all(batches: Sequence[ResolvedBatch], name: str) -> list[Any]:
-    """Return the rows of one kind of all batches."""
-    return list(chain.from_iterable(map(attrgetter(name), batches)))

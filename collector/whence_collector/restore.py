@@ -17,10 +17,12 @@ from whence_collector.run_rows import PROCESS_COLUMNS, RUN_COLUMNS, process_of_r
 from whence_collector.run_state import Environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from whence_collector.captures import Gap
     from whence_collector.edges import EdgeIndex
     from whence_collector.index_file import Kept
-    from whence_collector.resolved import LossRow
+    from whence_collector.resolved import BlindRow, LossRow
     from whence_collector.runs import RunBook
     from whence_collector.store import Writer
 
@@ -136,6 +138,16 @@ def restore_book(book: RunBook, writer: Writer) -> None:
             },
         )
     )
+
+
+def mark_old_blind_spots(rows: Iterable[BlindRow], writer: Writer) -> None:
+    """Mark runs that are complete no longer and that nobody remembers in memory."""
+    for row in rows:
+        writer.execute(
+            "UPDATE run SET complete = false, incomplete_reason = ? WHERE complete AND run_id IN "
+            "(SELECT run_id FROM process_run WHERE process_id = ?)",
+            (row.reason, row.process_id),
+        )
 
 
 def restore_index(index: EdgeIndex, kept: Kept | None, writer: Writer) -> None:

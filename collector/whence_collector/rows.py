@@ -144,6 +144,11 @@ def together(parts: Sequence[Columns]) -> Columns:
     )
 
 
+def all_of(batches: Sequence[ResolvedBatch], name: str) -> tuple[Any, ...]:
+    """Return the rows of one kind of all batches."""
+    return tuple(chain.from_iterable(map(attrgetter(name), batches)))
+
+
 # Attribute of ResolvedBatch and reader of it -> table, for rows that are only ever added.
 ROW_TABLES = {
     "ends": "process_end",

@@ -99,7 +99,7 @@ async def serve(
         stack.push_async_callback(_close_recorder, store, recorder)
         # Rows make no cycles, and looking for them was a twentieth of ingest.
         gc.set_threshold(*GARBAGE_THRESHOLDS)
-        committer = Committer(store, recorder, metrics)
+        committer = Committer(store, recorder, metrics, config.host_rows_per_second)
         committing = asyncio.create_task(committer.run())
         stack.push_async_callback(_end, committing)
         settler = Settler(PriceBookFile(config.prices))
@@ -107,15 +107,7 @@ async def serve(
         for work in (accounting.run(), CanaryWatch(store, presence, metrics).run()):
             stack.push_async_callback(_end, asyncio.create_task(work))
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-        service = IngestService(
-            committer,
-            presence,
-            metrics,
-            own_identity(),
-            only_enrolled=config.only_enrolled,
-            greeted=parts.greeted,
-            orders=parts.orders,
-        )
+        service = _ingest(committer, presence, metrics, config, parts)
         ingest_pb2_grpc.add_IngestServicer_to_server(service, server)
         queries = parts.make_queries(store, presence, own_version())
         query_pb2_grpc.add_QueryServicer_to_server(queries, server)
@@ -139,6 +131,20 @@ async def serve(
             stack.push_async_callback(_end, asyncio.create_task(_as_coroutine(task)))
         ready(f"{config.host}:{port}")
         await _until(stopping, committing)
+
+
+def _ingest(
+    committer: Committer, presence: Presence, metrics: Metrics, config: Config, parts: Parts
+) -> IngestService:
+    return IngestService(
+        committer,
+        presence,
+        metrics,
+        own_identity(),
+        only_enrolled=config.only_enrolled,
+        greeted=parts.greeted,
+        orders=parts.orders,
+    )
 
 
 async def _until(stopping: asyncio.Event, committing: asyncio.Task[None]) -> None:

@@ -39,7 +39,7 @@ class Books:
     def register(self) -> None:
         """Say Hello as host h1."""
         hello = wire.Hello(host="h1", boot_id="boot-a", wire_version=1)
-        self.store.write(lambda writer: self.recorder.register(hello, writer)).result()
+        self.store.write(lambda writer: self.recorder.register([hello], writer)).result()
         self.recorder.committed()
 
     def batch(self, boot: str = "boot-a") -> BatchMaker:

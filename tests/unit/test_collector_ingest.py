@@ -339,3 +339,36 @@ def _of_boot(number: int, host: int) -> wire.Batch:
     maker = BatchMaker(number, f"epoch-{host}", f"b{host}")
     maker.access(maker.process(1), maker.file(number), f"/shared/{number}")
     return maker.batch
+
+
+def test_a_host_that_floods_makes_no_other_wait(bench: Bench) -> None:
+    """Counts commits, not seconds: what of the flood comes before each batch of the other."""
+    flood_batches, quiet_batches = 1500, 8
+
+    async def talk(bench: Bench) -> None:
+        flood = [BatchMaker(number, epoch="flood").batch for number in range(1, flood_batches + 1)]
+        flooding = asyncio.create_task(bench.deliver(*flood))
+        while not bench.seen:
+            await asyncio.sleep(0)
+
+        between: list[int] = []
+        for number in range(1, quiet_batches + 1):
+            before = max(batch.number for batch in bench.seen if batch.epoch == "flood")
+            quiet = BatchMaker(number, boot="boot-b", epoch="quiet").batch
+            assert (await bench.deliver(hello(host="h2", boot_id="boot-b"), _said(quiet)))[-1] == (
+                "quiet",
+                number,
+            )
+            at = [batch.epoch for batch in bench.seen].index("quiet", len(between))
+            after = max(batch.number for batch in bench.seen[:at] if batch.epoch == "flood")
+            between.append(after - before)
+
+        # What the writer has in hand, what a Hello waits for, and the flood's share of one group.
+        assert max(between) <= 64
+        await flooding
+
+    bench.run(talk)
+
+
+def _said(batch: wire.Batch) -> wire.FromDaemon:
+    return wire.FromDaemon(batch=batch)

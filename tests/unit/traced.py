@@ -336,7 +336,7 @@ class Machine:
         for name, table in rows.ROW_TABLES.items():
             writer.append(table, rows.columns_of(getattr(batch, name)))
         writer.append("version_digest", rows.digest_columns(batch.digests))
-        self.deriver.apply(batch, writer)
+        self.deriver.apply([batch], writer)
 
     def _store_dictionaries(self, batch: ResolvedBatch, writer: Writer) -> None:
         host = self.host
