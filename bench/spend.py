@@ -5,13 +5,12 @@ Only measures. Stand-in nodes play the GPU; the fake library of tests/fakes stan
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ from whence_collector.spend_report import report
 from whence_collector.store import Store
 from whence_proto.v1 import spend_pb2 as wire
 
+# Process id; the boot clock before and after register, before and after close.
+Marks = tuple[int, ...]
 HOLDS, WORKERS = 1_000, 4
 ORPHANS = 5
 TIMELINES, HOLDS_EACH = 20_000, 50
@@ -40,25 +41,7 @@ NVML_SECONDS = 60
 RATE = 12_290_000_000  # billionths of a dollar for a GPU-hour
 SCALE = 60  # divisible by any number of processes that random_timeline makes
 
-# Opens, registers, keeps and closes; prints its clock before and after register and close.
-HOLDER = """
-import fcntl, json, os, random, sys, time
-now = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-chance, log = random.Random(int(sys.argv[1])), []
-for _ in range(int(sys.argv[2])):
-    uvm = os.open("uvm", os.O_RDWR)
-    marks = [now()]
-    try:
-        fcntl.ioctl(uvm, 37, bytes(range(16)) + bytes(48))
-    except OSError:
-        pass
-    marks.append(now())
-    time.sleep(chance.uniform(0.02, 0.4))
-    marks.append(now())
-    os.close(uvm)
-    log.append((*marks, now()))
-print(json.dumps(log))
-"""
+HOLDER = Path(__file__).with_name("spend_holder.c")
 ORPHAN = """
 import fcntl, os, time
 uvm = os.open("uvm", os.O_RDWR)
@@ -111,10 +94,9 @@ def measure() -> Section:
         "GPU holds and the ledger",
         "hold totals within 0.05 %, none of 1,000 missed; an orphan named within 2 s; the ledger"
         " equal to a second arithmetic; NVML for 8 GPUs at most 0.5 % of a core",
-        f"{HOLDS:,} holds of 20 to 400 ms by {WORKERS} programs at once on a stand-in node, against"
-        " their own clock readings before and after register and close: the truth lies between the"
-        " two, which are apart by what the scheduler did to them; the orphan from the end of its"
-        " process"
+        f"{HOLDS:,} holds of 20 ms to 1 s by {WORKERS} C programs at once on a stand-in node,"
+        " against their own readings of the boot clock right before and after register and close:"
+        " the truth lies between the two; the orphan from the end of its process"
         " to the answer of `whence sql`;"
         f" {TIMELINES:,} random GPU lives with {HOLDS_EACH} holds each against a sweep in exact"
         f" {SCALE}ths of a nanosecond; the fake NVML reads its scenario anew at each call.",
@@ -124,31 +106,49 @@ def measure() -> Section:
 
 
 def _holds(host: _Host) -> list[tuple[str, str]]:
-    (host.place / "holder.py").write_text(HOLDER)
+    program = host.place / "holder"
+    run_program(["cc", "-std=gnu11", "-O1", "-Wall", "-Werror", HOLDER, "-o", program], check=True)
     each = str(HOLDS // WORKERS)
-    jobs = [
-        host.scope.start([sys.executable, "-S", "holder.py", str(seed), each], host.place)
-        for seed in range(WORKERS)
-    ]
-    true = [pair for job in jobs for pair in json.loads(job.communicate()[0])]
-    query = "SELECT end_ns - start_ns FROM gpu_holds WHERE kind = 'held' AND end_ns IS NOT NULL"
-    seen: list[int] = []
+    # Ahead of everything else, so that its readings stand close to what happened between them.
+    command = ["nice", "-n", "-20", str(program)]
+    jobs = [host.scope.start([*command, str(seed), each], host.place) for seed in range(WORKERS)]
+    true: list[Marks] = []
+    for job in jobs:
+        lines = job.communicate()[0].splitlines()
+        true += [(job.pid, *map(int, line.split())) for line in lines]
+    query = (
+        "SELECT p.pid, g.end_ns - g.start_ns FROM gpu_holds g JOIN processes p USING (process_id) "
+        "WHERE g.kind = 'held' AND g.end_ns IS NOT NULL ORDER BY p.pid, g.start_ns"
+    )
+    seen: list[tuple[int, int]] = []
     deadline = time.monotonic() + 30
     while len(seen) < HOLDS and time.monotonic() < deadline:
         time.sleep(0.5)
-        seen = [int(str(row[0])) for row in host.rows(query)]
-    least = sum(before_close - after for _, after, before_close, _ in true)
-    most = sum(after_close - before for before, _, _, after_close in true)
-    middles = sorted((c + d - a - b) // 2 for a, b, c, d in true)
-    errors_ms = [abs(a - b) / 1e6 for a, b in zip(middles, sorted(seen), strict=False)]
-    total = sum(seen)
+        seen = [(int(str(pid)), int(str(lasted))) for pid, lasted in host.rows(query)]
+    return _against_their_log(sorted(true), seen)
+
+
+def _against_their_log(
+    true: Sequence[Marks], seen: Sequence[tuple[int, int]]
+) -> list[tuple[str, str]]:
+    """Compare, in order of program and begin; each true length lies between two readings."""
+    if [pid for pid, *_ in true] != [pid for pid, _ in seen]:
+        return [(f"holds seen of {HOLDS:,}", f"{len(seen):,}: not those that were made")]
+    least = [before_close - after for _, _, after, before_close, _ in true]
+    most = [after_close - before for _, before, _, _, after_close in true]
+    lasted = [each for _, each in seen]
+    total, low, high = sum(lasted), sum(least), sum(most)
+    outside_ms = [
+        max(a - each, each - b, 0) / 1e6 for each, a, b in zip(lasted, least, most, strict=True)
+    ]
+    worst = max((total / low - 1) * 100, (1 - total / high) * 100)
     return [
-        ("holds seen of 1,000", f"{len(seen):,}"),
+        (f"holds seen of {HOLDS:,}, {total / 1e9:,.1f} s", f"{len(seen):,}"),
         ("their total above the least, below the most that the programs' clocks allow",
-         f"{(total / least - 1) * 100:.4f} %, {(1 - total / most) * 100:.4f} %"),
-        ("from the middle of the two", f"{(2 * total / (least + most) - 1) * 100:+.4f} %"),
-        ("one hold from its middle, median, greatest",
-         f"{statistics.median(errors_ms):.3f} ms, {max(errors_ms):.3f} ms"),
+         f"{(total / low - 1) * 100:+.4f} %, {(1 - total / high) * 100:+.4f} %"),
+        ("so their total is off by at most", f"{worst:.4f} %"),
+        ("one hold outside its least and most, median, greatest",
+         f"{statistics.median(outside_ms):.3f} ms, {max(outside_ms):.3f} ms"),
     ]  # fmt: skip
 
 

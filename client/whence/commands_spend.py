@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from whence import focus, render_spend
 from whence.errors import MisuseError, UnreachableError
+from whence.keys import quit_key
 from whence.render_top import top_lines
 from whence.spend_client import SpendClient, message_document
 from whence.text import clean, since_unix_ns
@@ -122,22 +123,25 @@ def run_top(options: argparse.Namespace, desk: Desk, client: Client) -> int:
 
 
 def _watch(options: argparse.Namespace, desk: Desk, asker: SpendClient) -> int:
-    """Redraw until interrupted; a collector that is away is waited for."""
+    """Redraw until q or Ctrl-C; a collector that is away is waited for."""
     from rich.console import Console  # noqa: PLC0415  only a terminal needs it
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=desk.out, highlight=False)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
+    live = Live(console=console, screen=True, auto_refresh=False)
+    with quit_key(desk.stdin) as pressed, live:
+        ended = False
+        while not ended:
             page = replace(desk.page, width=console.width, now_unix_ns=time.time_ns())
             try:
                 lines = top_lines(page, asker.now(options.host or ""), _load_lines())
             except UnreachableError as error:
                 lines = [f"whence top · {error}"]
-            lines = lines[: max(console.height - 1, 1)]
+            lines = [*lines[: max(console.height - 3, 1)], "", page.paint("q quits", "faint")]
             live.update(Text.from_ansi("\n".join(lines)), refresh=True)
-            time.sleep(options.every)
+            ended = pressed(options.every)
+    return FOUND
 
 
 def _load_lines() -> list[str]:
