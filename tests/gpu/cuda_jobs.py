@@ -122,6 +122,18 @@ def duty() -> dict[str, int]:
         return {"busy_ns": busy_ns, "wall_ns": now() - began}
 
 
+def throughput() -> dict[str, int]:
+    """Launch for 5 s and count; on a machine that is otherwise idle."""
+    cuda, kernels = Cuda(), 0
+    with cuda.context():
+        cuda.spin()
+        began = now()
+        while now() - began < 5 * 10**9:
+            cuda.spin()
+            kernels += 1
+        return {"kernels": kernels, "wall_ns": now() - began}
+
+
 def orphan() -> dict[str, int]:
     """Leave a sleeper behind that inherits what CUDA opened, and die."""
     cuda = Cuda()

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pynvml
 from tests.addresses import free_address
+from tests.gpu import steps
 from tests.scope import Scope
 from tools.instance import Instance, bring_down, bring_up
 
@@ -27,7 +29,8 @@ from whence.client import Client
 from whenced.gpu_devices import nodes_of, read_devices
 
 JOBS = Path(__file__).with_name("cuda_jobs.py")
-CONTEXTS = 50
+CONTEXTS = 200
+TOLERANCE, POINTS, NAMED_S = 0.001, 0.02, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +111,18 @@ def short_contexts(on: Host) -> str:
     lasted = [each["end_ns"] - each["start_ns"] for each in found]
     told = [each["end"] - each["context"] for each in true]
     extra_ms = [(a - b) / 1e6 for a, b in zip(lasted, told, strict=True)]
-    longer = f"longer than the context by {statistics.median(extra_ms):.1f} ms"
-    return f"{len(found)} of {CONTEXTS}; {longer}"
+    most = sum(each["end"] - each["begin"] for each in true)
+    totals = [f"{each / 1e9:.3f} s" for each in (sum(lasted), sum(told), most)]
+    between = "total {}, contexts {}, programs {}".format(*totals)
+    if not sum(told) <= sum(lasted) <= most * (1 + TOLERANCE):
+        raise RuntimeError(between)
+    return f"{between}; longer than the context by {statistics.median(extra_ms):.1f} ms"
 
 
 def duty_cycles(on: Host) -> str:
     """Step 4: busy time against the program's own, at several shares."""
-    told = []
-    for percent in ("0", "50", "100"):
+    told, off = [], False
+    for percent in ("0", "25", "50", "75", "100"):
         began = time.time_ns()
         true = on.job("duty", percent)
         time.sleep(12)
@@ -124,7 +131,11 @@ def duty_cycles(on: Host) -> str:
             f"WHERE part = 'held' AND from_ns >= {began}"
         )
         share = None if not found["held"] else float(found["busy"] or 0) / float(found["held"])
-        told.append(f"{true['busy_ns'] / true['wall_ns']:.2f} → {share}")
+        wanted = true["busy_ns"] / true["wall_ns"]
+        told.append(f"{wanted:.3f} → {share if share is None else round(share, 3)}")
+        off = off or share is None or abs(share - wanted) > POINTS
+    if off:
+        raise RuntimeError(", ".join(told))
     return ", ".join(told)
 
 
@@ -135,15 +146,18 @@ def orphans(on: Host) -> str:
     query = "SELECT count(*) AS n FROM gpu_holds WHERE kind = 'orphaned'"
     while not on.rows(query)[0]["n"]:
         if time.monotonic() - began > 6:
-            return "the driver lets go with the process: no orphan through fork alone"
+            raise RuntimeError("the driver lets go with the process: fork alone makes no orphan")
         time.sleep(0.05)
     named_s = time.monotonic() - began
-    on.holds(1, "orphaned")
+    cleared = on.holds(1, "orphaned")
+    if named_s > NAMED_S or not cleared:
+        raise RuntimeError(f"named after {named_s:.2f} s, cleared: {bool(cleared)}")
     return f"named after {named_s:.2f} s, cleared with the sleeper"
 
 
 def monitors(on: Host) -> str:
     """Step 9: nvidia-smi beside it is attached and costs nothing."""
+    steps.have_nvidia_smi()
     before = len(on.holds(0))
     on.scope.run(["nvidia-smi"], on.place)
     attached = on.holds(1, "attached")
@@ -152,13 +166,34 @@ def monitors(on: Host) -> str:
     return f"{len(attached)} attached, 0 held"
 
 
-STEPS: dict[str, Callable[[Host], str]] = {
-    "a hold begins and ends": when_it_registers,
-    f"{CONTEXTS} contexts of 0.3 s": short_contexts,
-    "busy, true → told": duty_cycles,
-    "orphan": orphans,
-    "nvidia-smi": monitors,
-}
+# Number in gpu_spend.md 5.4, name, what is expected, and how it is tried.
+STEPS: tuple[tuple[int, str, str, Callable[[Host], str]], ...] = (
+    (1, "BPF programs load", "the daemon watches", steps.programs_load),
+    (2, "a hold begins and ends", "registered with NVML's UUID", when_it_registers),
+    (3, f"{CONTEXTS} contexts of 0.3 s", "none missed, total within 0.1 %", short_contexts),
+    (4, "busy, true → told", "within 2 points", duty_cycles),
+    (5, "two at 70 and 30 %", "split by a rule for several", steps.shared),
+    (5, "under MPS", "told from plain sharing", steps.under_mps),
+    (6, "orphan", "named within 2 s, cleared with the sleeper", orphans),
+    (7, "tensor work", "ratio of proxy and truth", steps.tensor_work),
+    (8, "energy", "within 5 % of summed power", steps.energy),
+    (9, "nvidia-smi", "attached, costs nothing", monitors),
+    (10, "pid namespace", "same run, held", steps.in_a_pid_namespace),
+    (11, "throughput", "slower by less than 0.5 %", steps.slowdown),
+    (12, "counters of the driver", "only told", steps.counters),
+)
+
+
+def verdict(step: Callable[[Host], str], on: Host) -> tuple[str, str]:
+    """Try a step; return what was measured or why not, and passed, SKIP or FAILED."""
+    try:
+        return step(on), "passed"
+    except steps.Skipped as reason:
+        return str(reason), "SKIP"
+    except (RuntimeError, AssertionError, ValueError, OSError, pynvml.NVMLError) as error:
+        return f"{type(error).__name__}: {error}", "FAILED"
+    except subprocess.SubprocessError as error:
+        return str(error), "FAILED"
 
 
 def main() -> int:
@@ -170,15 +205,14 @@ def main() -> int:
         ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()[0]  # fmt: skip
-    sys.stdout.write(f"{time.strftime('%Y-%m-%d')}, {driver}\n\n| step | found |\n|---|---|\n")
+    head = "| step | | expected | measured | verdict |\n|---|---|---|---|---|\n"
+    sys.stdout.write(f"{time.strftime('%Y-%m-%d')}, {driver}\n\n{head}")
     failed = 0
     with host() as on:
-        for name, step in STEPS.items():
-            try:
-                found = step(on)
-            except (RuntimeError, AssertionError, ValueError) as error:
-                found, failed = f"FAILED: {error}", failed + 1
-            sys.stdout.write(f"| {name} | {found} |\n")
+        for number, name, expected, step in STEPS:
+            measured, told = verdict(step, on)
+            failed += told == "FAILED"
+            sys.stdout.write(f"| {number} | {name} | {expected} | {measured} | {told} |\n")
             sys.stdout.flush()
     return int(failed > 0)
 
