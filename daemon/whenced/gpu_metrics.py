@@ -5,7 +5,8 @@ Series grow with the GPUs of the host and not with what runs on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import (
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from whenced.gpu_watch import GpuWatch
 
 _NS: Final = 1e9
+# (GPU, Xid) pairs with a series of their own, the first seen; a job can provoke any number more.
+FAULT_SERIES: Final = 64
 _TIMES: Final = (
     ("watched", "Time in which the GPU was watched."),
     ("attached", "Time in which some process had its node open."),
@@ -78,8 +81,8 @@ class GpuMetrics(Collector):
         faults = CounterMetricFamily(
             "whence_gpu_xid_errors", "Faults by Xid.", labels=["gpu", "xid"]
         )
-        for (uuid, xid), count in totals.faults.items():
-            faults.add_metric([labels.get(uuid, "unknown"), str(xid)], count)
+        for pair, count in _few_faults(totals.faults, labels).items():
+            faults.add_metric(list(pair), count)
         yield faults
         errors = CounterMetricFamily("whence_gpu_nvml_errors", "Failed calls.", labels=["call"])
         for call, count in watch.nvml_errors().items():
@@ -103,6 +106,17 @@ class GpuMetrics(Collector):
             buckets=buckets,
             sum_value=totals.duration_sum_ns / _NS,
         )
+
+
+def _few_faults(
+    counted: Mapping[tuple[str, int], int], labels: Mapping[str, str]
+) -> Counter[tuple[str, str]]:
+    """Count by (GPU, Xid) in the order in which they came; what is beyond the first is "other"."""
+    few: Counter[tuple[str, str]] = Counter()
+    for number, ((uuid, xid), count) in enumerate(counted.items()):
+        told = str(xid) if number < FAULT_SERIES else "other"
+        few[labels.get(uuid, "unknown"), told] += count
+    return few
 
 
 def _info(whole: dict[str, Gpu], labels: dict[str, str]) -> Metric:
