@@ -6,7 +6,10 @@
 #include "kernel.h"
 
 #include "process.bpf.c"
-#include "files.bpf.c"
+#include "touches.bpf.c"
+#include "descriptors.bpf.c"
+#include "mappings.bpf.c"
+#include "transfers.bpf.c"
 #include "names.bpf.c"
 #include "calls.bpf.c"
 #include "uring.bpf.c"

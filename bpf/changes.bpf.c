@@ -63,7 +63,7 @@ static __noinline int stored(struct task_struct *task, struct inode *inode)
 
 /*
  * A call or a request is about to change content: the count goes up before the
- * first byte does, and again as the call ends (files.bpf.c). So who has read new
+ * first byte does, and again as the call ends (touches.bpf.c). So who has read new
  * bytes finds a new number, and who finds an old number has read old bytes, also
  * when the reader's call ends within the writer's.
  */

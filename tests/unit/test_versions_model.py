@@ -1,6 +1,6 @@
 """One file, written, cut, read and hashed in any order: no read is told what it did not see.
 
-The reference is a kernel that counts versions as bpf/files.bpf.c does, and a list of contents.
+The reference is a kernel that counts versions as bpf/touches.bpf.c does, and a list of contents.
 """
 
 from __future__ import annotations
