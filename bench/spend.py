@@ -94,9 +94,9 @@ def measure() -> Section:
         "GPU holds and the ledger",
         "hold totals within 0.05 %, none of 1,000 missed; an orphan named within 2 s; the ledger"
         " equal to a second arithmetic; NVML for 8 GPUs at most 0.5 % of a core",
-        f"{HOLDS:,} holds of 20 ms to 1 s by {WORKERS} C programs at once on a stand-in node,"
-        " against their own readings of the boot clock right before and after register and close:"
-        " the truth lies between the two; the orphan from the end of its process"
+        f"{HOLDS:,} holds of 20 ms to 1 s by {WORKERS} C programs (nice -20) at once on a stand-in"
+        " node, against their own readings of the boot clock right before and after register and"
+        " close: the truth lies between the two; the orphan from the end of its process"
         " to the answer of `whence sql`;"
         f" {TIMELINES:,} random GPU lives with {HOLDS_EACH} holds each against a sweep in exact"
         f" {SCALE}ths of a nanosecond; the fake NVML reads its scenario anew at each call.",
