@@ -193,9 +193,18 @@ def _plug(keeper: int, hub: int, name: str, address: str) -> None:
 # Programs -------------------------------------------------------------------------------------
 
 
+def _own_environment() -> dict[str, str]:
+    """Return the environment without what `make` says of the machine's own instance."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("WHENCE_")}
+
+
 @contextmanager
 def _program(words: Sequence[str], log: Path, is_ready: Callable[[], bool]) -> Iterator[None]:
-    with log.open("wb") as out, subprocess.Popen(words, stdout=out, stderr=out) as running:
+    given = _own_environment()
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(words, stdout=out, stderr=out, env=given) as running,
+    ):
         try:
             try:
                 _await(log.name, lambda: is_ready() or running.poll() is not None)
