@@ -5,9 +5,11 @@ Rules, named with their version on every part:
   busy-memory/1  several: the busy part by their share of the SMs, the rest by the memory they hold;
   memory/1       several, and no share of the SMs is known: all by memory;
   equal/1        several, and neither is known of all: in equal parts;
+  mps-…/1        the same where some share through MPS: their kernels overlap, so that a sample of
+                 who works is worth less, and what it decided has a name of its own;
   mig-slices/1   a GPU in MIG instances: each has the larger of its compute slices of 7 and memory
                  slices of 8; what no instance has, and an instance without holder, is idle;
-  idle/1         watched, and nobody held it;
+  idle/1         watched, and nobody held it but the server of MPS, which works for others;
   unwatched/1    no daemon watched: nobody can say.
 """
 
@@ -33,6 +35,7 @@ class Hold:
     end_ns: int | None
     orphaned: bool = False
     instance: str | None = None
+    serves: bool = False  # the server of MPS: part of the machine, gets nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Share:
     until_ns: int
     sm_ppm: int | None
     memory_bytes: int | None
+    mps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ class _Lookup:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self._starts = [each.from_ns for each in timeline.watched]
-        self._holds = sorted(timeline.holds, key=lambda hold: hold.start_ns)
+        holds = (hold for hold in timeline.holds if not hold.serves)
+        self._holds = sorted(holds, key=lambda hold: hold.start_ns)
         self._shares: dict[int, list[Share]] = {}
         for share in timeline.shares:
             self._shares.setdefault(share.process_id, []).append(share)
@@ -192,17 +197,18 @@ def _split(
     memory = [share.memory_bytes if share else None for share in known]
     busy = [share.sm_ppm if share else None for share in known]
     memory_known, busy_known = _complete(memory), _complete(busy)
+    through = "mps-" if any(share and share.mps for share in known) else ""
     if busy_known and memory_known and busy_ns is not None:
         worked = shares(busy_ns, busy_known)
         rested = shares(length - busy_ns, memory_known)
         return tuple(
-            _part(hold, work + rest, "busy-memory/1", work)
+            _part(hold, work + rest, f"{through}busy-memory/1", work)
             for hold, work, rest in zip(holders, worked, rested, strict=True)
         )
     if memory_known:
-        method, weights = "memory/1", memory_known
+        method, weights = f"{through}memory/1", memory_known
     else:
-        method, weights = "equal/1", [1] * len(holders)
+        method, weights = f"{through}equal/1", [1] * len(holders)
     parts = shares(length, weights)
     return tuple(_part(hold, part, method) for hold, part in zip(holders, parts, strict=True))
 

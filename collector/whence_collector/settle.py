@@ -32,6 +32,7 @@ LAG_NS = 3 * SECOND_NS
 # Marks of GPUs that were silent for longer do not keep the search for new slices back.
 ACTIVE_NS = 30 * 24 * HOUR_NS
 REPRICED_AT_ONCE = 20_000
+MPS_SERVER = "nvidia-cuda-mps-server"
 
 Gpu = tuple[int, str]  # host_id, gpu_uuid
 
@@ -347,6 +348,11 @@ def _devices(writer: Writer, book: PriceBook) -> dict[Gpu, _Device]:
     }
 
 
+def _serves(program: str) -> bool:
+    """Tell whether a program is the server of MPS, which holds the GPU for its clients."""
+    return program.rpartition("/")[2] == MPS_SERVER
+
+
 def _timeline(writer: Writer, gpu: Gpu, span: tuple[int, int], device: _Device) -> Timeline:
     from_ns, until_ns = span
     watched = writer.rows(
@@ -355,14 +361,15 @@ def _timeline(writer: Writer, gpu: Gpu, span: tuple[int, int], device: _Device) 
         (*gpu, from_ns, until_ns),
     )
     holds = writer.rows(
-        "SELECT process_id, start_ns, end_ns, kind = 3 FROM gpu_hold WHERE host_id = ? AND "
-        "gpu_uuid = ? AND kind != 1 AND start_ns < ? AND coalesce(end_ns, ?) > ?",
+        "SELECT process_id, g.start_ns, end_ns, kind = 3, coalesce(p.exe, '') "
+        "FROM gpu_hold g LEFT JOIN process p USING (process_id) WHERE g.host_id = ? AND "
+        "gpu_uuid = ? AND kind != 1 AND g.start_ns < ? AND coalesce(end_ns, ?) > ?",
         (*gpu, until_ns, until_ns + 1, from_ns),
     )
     names = [gpu[1], *(each.uuid for each in device.instances)]
     found = writer.rows_with(
         {"gpu_uuid": names},
-        "SELECT process_id, from_ns, until_ns, sm_ppm, memory_bytes, gpu_uuid FROM gpu_share "
+        "SELECT process_id, from_ns, until_ns, sm_ppm, memory_bytes, gpu_uuid, mps FROM gpu_share "
         "JOIN wanted USING (gpu_uuid) WHERE host_id = ? AND until_ns > ? AND from_ns < ?",
         (gpu[0], from_ns, until_ns),
     )
@@ -370,7 +377,7 @@ def _timeline(writer: Writer, gpu: Gpu, span: tuple[int, int], device: _Device) 
     places = {row[0]: row[5] for row in found if row[5] != gpu[1]}
     return Timeline(
         tuple(Watched(*row) for row in watched),
-        tuple(Hold(row[0], row[1], row[2], row[3], places.get(row[0])) for row in holds),
-        tuple(Share(*row[:5]) for row in found),
+        tuple(Hold(*row[:4], places.get(row[0]), _serves(row[4])) for row in holds),
+        tuple(Share(*row[:5], row[6]) for row in found),
         device.instances,
     )

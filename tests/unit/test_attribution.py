@@ -93,6 +93,20 @@ def test_memory_alone_decides_where_nobody_counted_work() -> None:
     ]
 
 
+def test_sharing_through_mps_is_told_apart_and_its_server_gets_nothing() -> None:
+    timeline = Timeline(
+        (Watched(0, 100, busy_ns=60),),
+        (Hold(9, 0, None, serves=True), Hold(1, 0, 80), Hold(2, 0, 80)),
+        (Share(1, 0, 80, 200_000, 30, mps=True), Share(2, 0, 80, 100_000, 10, mps=True)),
+    )
+
+    assert parts_of(attribute(timeline, 0, 100)) == [
+        (0, 80, "held", 1, 56, "mps-busy-memory/1"),
+        (0, 80, "held", 2, 24, "mps-busy-memory/1"),
+        (80, 100, "idle", None, 20, "idle/1"),
+    ]
+
+
 def test_a_share_that_is_unknown_of_one_holder_decides_nothing() -> None:
     timeline = Timeline(ALL, (Hold(1, 0, None), Hold(2, 0, None)), (Share(1, 0, 100, 1, 30),))
 

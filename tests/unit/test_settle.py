@@ -260,6 +260,26 @@ def test_a_gpu_in_instances_is_charged_by_their_slices(books: Books) -> None:
     assert books.rows("SELECT * FROM spend_violations") == []
 
 
+def test_the_server_of_mps_is_charged_nothing(books: Books) -> None:
+    maker = books.batch()
+    add_device(maker)
+    add_watched(maker, 0, 70)
+    server = maker.process(200)
+    maker.start(server, exe="/usr/bin/nvidia-cuda-mps-server")
+    add_hold(maker, 0, 60, number=1, tgid=200)
+    add_hold(maker, 10, 40, number=2, tgid=100)
+    books.send(maker)
+
+    books.settle()
+
+    assert [row[:4] for row in books.net()] == [
+        (0, 10, "idle", 10),
+        (10, 40, "held", 30),
+        (40, 60, "idle", 20),
+    ]
+    assert books.rows("SELECT * FROM spend_violations") == []
+
+
 def test_no_hold_outlives_the_boot_that_it_was_in(books: Books) -> None:
     """A host that lost its power told of no end: it is that of the last slice."""
     maker = books.batch()
