@@ -377,7 +377,10 @@ def _timeline(writer: Writer, gpu: Gpu, span: tuple[int, int], device: _Device) 
     places = {row[0]: row[5] for row in found if row[5] != gpu[1]}
     return Timeline(
         tuple(Watched(*row) for row in watched),
-        tuple(Hold(*row[:4], places.get(row[0]), _serves(row[4])) for row in holds),
-        tuple(Share(*row[:5], row[6]) for row in found),
+        tuple(
+            Hold(row[0], row[1], row[2], row[3], places.get(row[0]), _serves(row[4]))
+            for row in holds
+        ),
+        tuple(Share(row[0], row[1], row[2], row[3], row[4], row[6]) for row in found),
         device.instances,
     )
