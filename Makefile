@@ -60,17 +60,21 @@ bench: ## print the benchmark tables
 PREFIX ?= /opt/whence
 SYSTEM_PYTHON ?= /usr/bin/python3
 
-soak: setup ## kill -9 of every program at ten thousand random moments, under load, rows counted
+soak: ## kill -9 of every program at ten thousand random moments, under load, rows counted
+	@tools/setup.sh tests
 	@$(PYTHON_HERE) -m tests.soak $(SOAK)
 
-races: setup ## 100,000 hostile changes of files under readers and hasher: no digest may be wrong
+races: ## 100,000 hostile changes of files under readers and hasher: no digest may be wrong
+	@tools/setup.sh tests
 	@$(PYTHON_HERE) -m tests.soak.races $(RACES)
 
-ranks: setup ## a real torchrun with eight ranks on the CPU (installs the distribution's PyTorch): one run, every shard
+ranks: ## a real torchrun with eight ranks on the CPU (installs the distribution's PyTorch): one run, every shard
+	@tools/setup.sh tests
 	@dpkg -s python3-torch >/dev/null 2>&1 || apt-get install -y --no-install-recommends python3-torch
 	@$(PYTHON_HERE) -m tests.soak.ranks
 
-fuzz: setup ## a million inputs for each reader of foreign bytes, as many calls over gRPC
+fuzz: ## a million inputs for each reader of foreign bytes, as many calls over gRPC
+	@tools/setup.sh tests
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
 	@$(PYTHON_HERE) -m tests.fuzz $(FUZZ)
 

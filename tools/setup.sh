@@ -12,8 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly run_packages=(clang llvm libbpf-dev libbpf1 make ca-certificates python3 python3-venv)
 readonly test_packages=(bpftool btrfs-progs dbus gcc git iproute2 libc6-dev openssh-client
-	openssh-server prometheus strace systemd systemd-container util-linux xfsprogs)
-readonly bench_packages=(b3sum) # what is measured side by side
+	openssh-server prometheus rsync strace systemd systemd-container util-linux xfsprogs)
+readonly bench_packages=(b3sum bpftool gcc libc6-dev xz-utils) # what is measured, and with what
 readonly extras="daemon,collector,dev,demo,mcp"
 
 say() { printf '  %-9s %s\n' "$1" "$2" >&2; }
