@@ -186,7 +186,8 @@ def short_command(command: str) -> str:
     if "-m" in rest[:-1] and rest.index("-m") == _options(rest):
         return rest[rest.index("-m") + 1]
     scripts = rest[_options(rest) :]
-    if scripts and "-c" not in rest[: _options(rest) + 1]:
+    # In quotes: the text of a program (perl -ne '…'), no name of one.
+    if scripts and "-c" not in rest[: _options(rest) + 1] and not scripts[0].startswith("'"):
         return scripts[0].rpartition("/")[2]
     return first
 

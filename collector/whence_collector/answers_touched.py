@@ -120,7 +120,7 @@ def _tell_touches(
     shown = hits[:TOUCHES_LISTED]
     reply.truncated = len(hits) > len(shown)
     names = paths(reader, {hit.path_id for hit in shown})
-    blake3 = digests(reader, {hit.artifact_id for hit in shown})
+    digest_of = digests(reader, {hit.artifact_id for hit in shown})
     ways: dict[str, list[Way]] = {}
     for hit in shown:
         if hit.run_id not in runs:
@@ -130,7 +130,7 @@ def _tell_touches(
         way = ways[hit.run_id]
         touch = reply.touches.add(
             path=names.get(hit.path_id, "?"),
-            digest=f"blake3:{blake3[hit.artifact_id]}",
+            digest=digest_of[hit.artifact_id],
             run=runs[hit.run_id],
             first_unix_ns=hit.first_ns,
             route=[runs[hit.run_id].command]

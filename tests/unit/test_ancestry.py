@@ -54,6 +54,7 @@ def test_yes_comes_with_the_way(asked: Ancestry) -> None:
     (touch,) = reply.touches
     assert (reply.verdict, touch.path, touch.strength) == ("yes", "/d/raw.csv", "same-version")
     assert list(touch.route) == ["python prepare.py", "python train.py"]
+    assert touch.digest == digest_of("raw")
 
 
 def test_no_comes_with_the_coverage(asked: Ancestry) -> None:

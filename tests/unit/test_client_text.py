@@ -129,6 +129,7 @@ def test_date_text_survives_a_number_beyond_the_calendar() -> None:
         ("/usr/bin/python3.11 -u src/train.py", "train.py"),
         ("python -m pkg.train --x 1", "pkg.train"),
         ("python -c 'print(1)'", "python"),
+        ("perl -ne 'open F; print'", "perl"),
         ("bash run.sh", "run.sh"),
         ("cp a b", "cp"),
         ("./fit --fast", "fit"),
