@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from whenced import proc_stat
 from whenced.exclusion import Exclusion
 from whenced.intake import Intake, boot_ns
 from whenced.journal import Found, Identity, Journal
@@ -141,7 +142,7 @@ def _go_on(capture: Capture, found: Found, journal: Journal, stack: ExitStack) -
     """Take what the programs said meanwhile, from exactly where the last daemon was."""
     capture.go_on(found.kernel)
     journal.go_on(found)
-    journal.daemon(os.getpid(), _own_start_ns())
+    journal.daemon(os.getpid(), proc_stat.start_ns(os.getpid()))
     intake = Intake(capture, boot_ns, notes=journal)
     intake.queue = found.queue
     if found.kernel.table != capture.retired and found.queue.retired is None:
@@ -150,7 +151,7 @@ def _go_on(capture: Capture, found: Found, journal: Journal, stack: ExitStack) -
         capture.empty_retired()
     stack.callback(intake.cancel)
     intake.start()
-    left_out = (*found.daemons, (os.getpid(), _own_start_ns()))
+    left_out = (*found.daemons, (os.getpid(), proc_stat.start_ns(os.getpid())))
     return replace(_side(capture, intake, found.identity, journal), found=found, left_out=left_out)
 
 
@@ -165,10 +166,3 @@ def _side(
 def boot_id() -> str:
     """Name of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _own_start_ns() -> int:
-    """When this process began, on the boot clock, to a tick (proc_pid_stat(5))."""
-    stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
-    ticks = int(stat[stat.rindex(")") + 2 :].split()[19])
-    return ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))

@@ -10,13 +10,12 @@ import select
 import signal
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from whenced import proc_stat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-_START_TIME: Final = 19  # of /proc/PID/stat, counted after the command name (proc_pid_stat(5))
 
 
 @contextmanager
@@ -54,9 +53,7 @@ def send(fd: int, number: signal.Signals) -> bool:
 def _began(pid: int, start_ns: int) -> bool:
     """Whether the process that has an id now began then; procfs tells ticks, the kernel side ns."""
     with suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        ticks = int(text[text.rindex(")") + 2 :].split()[_START_TIME])
-        return ticks == start_ns // _TICK_NS
+        return proc_stat.start_ns(pid) == proc_stat.to_tick(start_ns)
     return False
 
 

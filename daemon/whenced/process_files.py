@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from whence_proto.v1 import request_pb2
+from whenced import proc_stat
 from whenced.redact import redact_arguments
 
 PROC: Final = Path("/proc")
@@ -34,7 +35,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 def read(pid: int) -> request_pb2.SeenProcess | None:
     """Return a process as procfs has it, None when it is gone. Marks and names are not in it."""
     try:
-        fields = _stat(pid)
+        fields = proc_stat.fields(pid)
         words = (PROC / str(pid) / "cmdline").read_bytes()[:MOST_BYTES].split(b"\0")
         uid = (PROC / str(pid)).stat().st_uid
     except (OSError, ValueError, IndexError):
@@ -51,16 +52,10 @@ def read(pid: int) -> request_pb2.SeenProcess | None:
     )
 
 
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on."""
-    text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    return text[text.rindex(")") + 2 :].split()
-
-
 def parent_of(pid: int) -> int:
     """Return the parent that a process has now, 0 for none or when it is gone."""
     try:
-        return int(_stat(pid)[1])
+        return int(proc_stat.fields(pid)[1])
     except (OSError, ValueError, IndexError):
         return 0
 
