@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.addresses import free_address
+from tests.apart import apart
 from tests.asking import Whence, settled
 from tests.scope import Scope
-from tools.instance import DAEMON, Instance, bring_down, bring_up, running
+from tools.instance import DAEMON, Instance, running
 
 pytestmark = pytest.mark.kernel
 
@@ -62,14 +62,8 @@ LOSSES = {
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance, Scope]]:
     """Start an instance that has little room, for a control group of its own."""
-    scope = Scope.create(f"whence-losses-{os.getpid()}")
-    instance = Instance(tmp_path_factory.mktemp("losses"), free_address())
-    settings = instance.data_dir / "whenced.toml"
-    settings.write_text(SETTINGS)
-    bring_up(instance, ["--cgroup", str(scope.directory), "--config", str(settings)])
-    yield instance, scope
-    bring_down(instance)
-    scope.remove()
+    with apart("losses", tmp_path_factory.mktemp("losses"), SETTINGS) as started:
+        yield started
 
 
 def told(whence: Whence, place: Path, reason: str) -> dict[str, tuple[bool, bool]]:

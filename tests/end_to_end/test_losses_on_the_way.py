@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.addresses import free_address
+from tests.apart import apart
 from tests.asking import Whence, settled
 from tests.scope import Scope
-from tools.instance import COLLECTOR, DAEMON, Instance, bring_down, bring_up, running, start, stop
+from tools.instance import COLLECTOR, DAEMON, Instance, running, start, stop
 
 pytestmark = pytest.mark.kernel
 
@@ -35,14 +35,8 @@ for number in range({files}):
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Instance, Scope]]:
     """Start an instance of its own, which may be hurt."""
-    scope = Scope.create(f"whence-way-{os.getpid()}")
-    instance = Instance(tmp_path_factory.mktemp("way"), free_address())
-    settings = instance.data_dir / "whenced.toml"
-    settings.write_text(SETTINGS)
-    bring_up(instance, ["--cgroup", str(scope.directory), "--config", str(settings)])
-    yield instance, scope
-    bring_down(instance)
-    scope.remove()
+    with apart("way", tmp_path_factory.mktemp("way"), SETTINGS) as started:
+        yield started
 
 
 def told(whence: Whence, place: Path, reason: str) -> dict[str, tuple[bool, bool]]:
