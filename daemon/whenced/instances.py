@@ -9,9 +9,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from whenced import proc_stat
+
 REGISTRY = Path("/run/whence/instances")
-# Field 22 of /proc/PID/stat counts in these (10 ms on every Linux that we know).
-TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Instances:
@@ -29,7 +29,7 @@ class Instances:
         self._registry.mkdir(parents=True, exist_ok=True)
         temporary = self._registry / f".{pid}"
         # Renamed into place: a reader sees a whole entry or none.
-        temporary.write_text(f"{(self._start_ticks(pid) or 0) * TICK_NS}\n", encoding="ascii")
+        temporary.write_text(f"{self._start_ns(pid) or 0}\n", encoding="ascii")
         temporary.rename(self._registry / str(pid))
 
     def withdraw(self, pid: int | None = None) -> None:
@@ -68,19 +68,11 @@ class Instances:
         # The services' user may write here too: it hides its own processes, nobody else's.
         if writer not in (0, owner):
             return False
-        ticks = self._start_ticks(pid)
         # Exact nanoseconds and those of a whole tick name the same start.
-        return ticks is not None and announced // TICK_NS == ticks
+        return self._start_ns(pid) == proc_stat.to_tick(announced)
 
-    def _start_ticks(self, pid: int) -> int | None:
+    def _start_ns(self, pid: int) -> int | None:
         try:
-            stat = (self._proc / str(pid) / "stat").read_bytes()
+            return proc_stat.start_ns(pid, self._proc)
         except OSError:
             return None
-        # The command name, field 2, may hold blanks and parentheses.
-        return int(stat[stat.rindex(b")") + 2 :].split()[19])
-
-
-def other_instances() -> list[int]:
-    """Process ids of the other live instances on this host."""
-    return Instances().others()

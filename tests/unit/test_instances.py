@@ -6,7 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from whenced.instances import TICK_NS, Instances
+from whenced.instances import Instances
+from whenced.proc_stat import TICK_NS
 
 
 def fake_process(proc: Path, pid: int, start_ticks: int, name: str = "whenced") -> None:
