@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from whence_collector.run_trees import Found
-    from whence_collector.store import Reader, Store, Writer
+    from whence_collector.store import Store, Writer
 
 LOG = logging.getLogger("whence.aftermath")
 
@@ -172,13 +172,3 @@ def _store_prefixes(writer: Writer, ready: Sequence[Worked]) -> None:
             "artifact_id": [artifact_id for _, _, artifact_id in rows],
         },
     )
-
-
-def prefix_of(reader: Reader, run_id: str) -> list[int]:
-    """Return the first inputs of a settled run, in the order in which it read them."""
-    return [
-        artifact_id
-        for (artifact_id,) in reader.rows(
-            "SELECT artifact_id FROM run_prefix WHERE run_id = ? ORDER BY position", (run_id,)
-        )
-    ]

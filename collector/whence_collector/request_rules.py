@@ -12,7 +12,7 @@ from whence_collector.approval_rules import approve, needed
 from whence_collector.audit_chain import Draft
 from whence_collector.errors import NotFound, RefusedAct
 from whence_collector.principals import Kind, Role
-from whence_collector.request_book import IN_REVIEW, OPEN, UNDER_WAY, State
+from whence_collector.request_book import OPEN, UNDER_WAY, State
 from whence_collector.request_card import changed_fields, usd_text
 
 if TYPE_CHECKING:
@@ -316,8 +316,3 @@ def due(book: Book, request: Request, at_unix_ns: int) -> list[Draft]:
         content = {"state": State.EXPIRED.value, "because": "nobody claimed it in time"}
         return [Draft("request.expired", request.request_id, content)]
     return []
-
-
-def is_in_review(request: Request) -> bool:
-    """Whether reviewers have something to decide."""
-    return request.state in IN_REVIEW

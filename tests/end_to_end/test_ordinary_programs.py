@@ -55,7 +55,6 @@ PROGRAMS: Mapping[str, str] = {
     "sed, sort, split": "sort -r tree/a > s && sed -i s/1/2/ s && split -l 10 s part && gzip -k s",
 }
 MMAP = re.compile(r"PROT_(?P<protection>[A-Z_|]+), [^,]+, \d+<(?P<path>[^>]*)>")
-CLONE = re.compile(r"^clone3?\(.*CLONE_THREAD")
 
 
 @dataclass(frozen=True, slots=True, order=True)
