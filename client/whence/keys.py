@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import termios
 import time
 import tty
@@ -28,9 +29,27 @@ def quit_key(stdin: TextIO) -> Iterator[Callable[[float], bool]]:
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
     try:
-        yield lambda seconds: _pressed(terminal, seconds)
+        with _signals() as signals:
+            yield lambda seconds: _pressed(terminal, signals, seconds)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _signals() -> Iterator[int]:
+    """Give a descriptor from which each signal can be read that Python handles.
+
+    A Ctrl-C that comes just before select() begins would not end it, and one whose
+    KeyboardInterrupt was raised in some object's __del__ is lost.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 def _pause(seconds: float) -> bool:
@@ -38,10 +57,13 @@ def _pause(seconds: float) -> bool:
     return False
 
 
-def _pressed(terminal: int, seconds: float) -> bool:
+def _pressed(terminal: int, signals: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        if select.select([terminal], [], [], left)[0]:
+        ready = select.select([terminal, signals], [], [], left)[0]
+        if signals in ready and signal.SIGINT in os.read(signals, 64):
+            raise KeyboardInterrupt
+        if terminal in ready:
             keys = os.read(terminal, 64)
             if not keys or QUIT & set(keys):  # nothing at all: the terminal is gone
                 return True
